@@ -1,0 +1,43 @@
+# What people and CI run. `make demo` and `make test` need Python 3.10-3.12 with pip, and nothing else.
+PYTHON ?= python3
+# On a network with every registry, the CPU build of torch saves gigabytes:
+#   make demo PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+PIP_FLAGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint env bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   build and verify both systems, serve them, send real texts, measure, stop"
+	@echo "make test   everything that must pass: lint, types, import contracts, tests on the embedded Triton"
+	@echo "make lint   ruff, mypy and the import contracts alone"
+	@echo "make bench  the benchmarks, each beside its limit"
+	@echo "make clean  removes what make made here (caches outside the tree stay)"
+
+env: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt scripts/bootstrap.py
+	@$(PYTHON) scripts/bootstrap.py --venv $(VENV) -- $(PIP_FLAGS)
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/modelyard demo
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy
+
+test: lint
+	@$(BIN)/pytest
+
+bench: $(STAMP)
+	@$(BIN)/python benchmarks/serving_overhead.py
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""PyTorch in, one verified Triton model version out."""

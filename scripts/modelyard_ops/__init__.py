@@ -1,0 +1,1 @@
+"""What an operator runs: the `modelyard` command and the harnesses behind it."""
