@@ -1,0 +1,102 @@
+"""What is written down of a running server, so that a later command finds it: `<cache>/run/<http_port>.json`.
+
+A server is recognised by its supervisor's pid and start time (a pid alone is used again), and each of its processes
+by an environment variable that they inherit.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from modelyard_server.cache import cache_dir
+
+MARK_VARIABLE = "MODELYARD_SERVER"
+"""In the environment of every process of a server: the server's id."""
+
+START_TOLERANCE_S = 0.05
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """An embedded Triton that this user started and that is still there.
+
+    Attributes:
+        id: of this run; marks its processes and its shared-memory regions.
+        pid: of its supervisor, which ends the server when it gets SIGTERM.
+        created: when that process was started, in seconds since the epoch.
+        repository: absolute.
+        config_name: the value of `--model-config-name`.
+        http_url: "127.0.0.1:<port>", as the others.
+    """
+
+    id: str
+    pid: int
+    created: float
+    repository: Path
+    config_name: str | None
+    http_url: str
+    grpc_url: str
+    metrics_url: str
+    log_path: Path
+
+    @property
+    def http_port(self) -> int:
+        """The port that names this server."""
+        return int(self.http_url.rpartition(":")[2])
+
+    def is_alive(self) -> bool:
+        """Whether its supervisor still runs."""
+        try:
+            process = psutil.Process(self.pid)
+            return (
+                abs(process.create_time() - self.created) < START_TOLERANCE_S
+                and process.status() != psutil.STATUS_ZOMBIE
+            )
+        except psutil.Error:
+            return False
+
+
+def run_dir(cache: Path | None = None) -> Path:
+    """The folder of what is known of running servers, and of their logs."""
+    return (cache or cache_dir()) / "run"
+
+
+def state_path(folder: Path, http_port: int) -> Path:
+    """The file that describes the server on a port."""
+    return folder / f"{http_port}.json"
+
+
+def write_state(folder: Path, server: RunningServer) -> None:
+    """Writes a server down, in one step."""
+    path = state_path(folder, server.http_port)
+    staging = path.with_suffix(".staging")
+    staging.write_text(json.dumps(asdict(server), indent=2, default=str))
+    staging.replace(path)
+
+
+def read_states(folder: Path) -> list[RunningServer]:
+    """Every server that was written down, alive or not, by port; what cannot be read is none."""
+    found = [_read(path) for path in folder.glob("*.json")]
+    return sorted((server for server in found if server), key=lambda server: server.http_port)
+
+
+def remove_state(folder: Path, server: RunningServer) -> None:
+    """Removes what stands of a server, unless another has taken its port since."""
+    path = state_path(folder, server.http_port)
+    current = _read(path)
+    if current and current.id == server.id:
+        path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> RunningServer | None:
+    try:
+        fields: dict[str, Any] = json.loads(path.read_text())
+        paths = {name: Path(fields[name]) for name in ("repository", "log_path")}
+        return RunningServer(**{**fields, **paths})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
