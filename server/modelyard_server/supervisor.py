@@ -1,0 +1,114 @@
+"""The process between whoever starts Triton and Triton itself: whatever happens to either, nothing is left behind.
+
+Run as `python -m modelyard_server.supervisor`. It ends Triton when it gets a signal, or when the process that started
+it is gone; it removes what Triton leaves when that crashes; and when it is killed itself, the kernel ends Triton.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from modelyard_server.cleanup import kill_processes, remove_leftovers
+from modelyard_server.state import MARK_VARIABLE, read_states, remove_state
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+DRAIN_MARGIN_S = 5.0
+"""Seconds that Triton gets beyond its own `--exit-timeout-secs`, to unload its models."""
+
+
+def main() -> int:
+    """Supervises one run of Triton. Returns 0 when it was told to end it, 1 when Triton ended by itself."""
+    parser = argparse.ArgumentParser(prog="modelyard_server.supervisor", description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="where the server's state is written down")
+    parser.add_argument("--exit-timeout", type=int, required=True, help="seconds that running inferences may take")
+    parser.add_argument("--lifeline", type=int, help="a pipe whose end means that the starting process is gone")
+    parser.add_argument("command", nargs="+", help="tritonserver and its arguments")
+    arguments = parser.parse_args()
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)  # a stub that outlives Triton becomes a child of this process
+    wakeup = _wake_on_signals()
+    triton = subprocess.Popen(arguments.command, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent)
+    try:
+        told = _wait(triton, wakeup, arguments.lifeline)
+        _end(triton, arguments.exit_timeout + DRAIN_MARGIN_S)
+        if not told:
+            _say(f"tritonserver ended by itself: {_ending(triton.returncode)}")
+        return 0 if told else 1
+    finally:
+        _leave_nothing(arguments.folder, os.environ[MARK_VARIABLE])
+
+
+def _wake_on_signals() -> int:
+    """Turns the signals of interest into bytes on a pipe; returns the end to read."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in (*STOP_SIGNALS, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    return reader
+
+
+def _wait(triton: subprocess.Popen[bytes], wakeup: int, lifeline: int | None) -> bool:
+    """Waits for a reason to end; returns whether somebody asked for it, and not Triton ended by itself."""
+    watched = [wakeup] if lifeline is None else [wakeup, lifeline]
+    while triton.poll() is None:
+        readable, _, _ = select.select(watched, [], [])
+        if lifeline in readable:
+            return True
+        if set(os.read(wakeup, 512)) & set(STOP_SIGNALS):
+            return True
+    return False
+
+
+def _end(triton: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Lets Triton finish the inferences that run, and kills it where it takes longer than allowed."""
+    triton.terminate()
+    try:
+        triton.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        _say(f"tritonserver did not end within {timeout_s:.0f} s of SIGTERM and is killed")
+        triton.kill()
+        triton.wait()
+
+
+def _leave_nothing(folder: Path, server_id: str) -> None:
+    kill_processes(server_id)
+    remove_leftovers(folder, server_id)
+    for server in read_states(folder):
+        if server.id == server_id:
+            remove_state(folder, server)
+
+
+def _end_with_parent() -> None:
+    """Runs between fork and exec: SIGTERM for Triton, should this process be killed."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _prctl(option: int, value: int) -> None:
+    """prctl(2); Python has no function for it."""
+    ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _ending(status: int) -> str:
+    return f"exit status {status}" if status >= 0 else f"signal {-status} ({signal.Signals(-status).name})"
+
+
+def _say(message: str) -> None:
+    """Writes into the server's log; a full disk must not keep this process from its work."""
+    try:
+        print(f"modelyard: {message}", file=sys.stderr, flush=True)
+    except OSError:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())
