@@ -1,6 +1,12 @@
 """The errors of this package, drawn as a tree.
 
 BuildError
+├── UnknownModel         a name that no file of `models/` declares
+├── AssetUnavailable     weights or data could not be fetched, or are not what was pinned
+├── ExportFailed         PyTorch could not write the graph, or the graph is not what was declared
+├── ConfigContradiction  config.pbtxt says one thing, the artefact another
+├── VerificationFailed   the artefact does not answer as the PyTorch model does
+└── PublishFailed        the version could not be put into the repository; the old one still serves
 """
 
 from __future__ import annotations
@@ -8,3 +14,27 @@ from __future__ import annotations
 
 class BuildError(Exception):
     """The base of all of them. The message says what, got, expected and the next step."""
+
+
+class UnknownModel(BuildError):
+    """No model of this name is declared."""
+
+
+class AssetUnavailable(BuildError):
+    """A pinned file could not be fetched, or its content is not the pinned one."""
+
+
+class ExportFailed(BuildError):
+    """The PyTorch module did not become the declared ONNX graph."""
+
+
+class ConfigContradiction(BuildError):
+    """A config.pbtxt contradicts the artefact it would serve."""
+
+
+class VerificationFailed(BuildError):
+    """An artefact differs from its PyTorch reference by more than is allowed."""
+
+
+class PublishFailed(BuildError):
+    """A version could not be written into the model repository."""

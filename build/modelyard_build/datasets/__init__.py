@@ -1,0 +1,1 @@
+"""Real data that models are trained, verified and evaluated on."""

@@ -1,0 +1,229 @@
+"""What the author of a model writes: plain declarations, no framework imported.
+
+A `Model` is a PyTorch module that becomes an artefact, a `PythonModel` a step written for Triton's Python backend,
+an `Ensemble` a pipeline of both. Each is one Triton model with its own folder, config.pbtxt and versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from modelyard_build.assets import Asset
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array: TypeAlias = npt.NDArray[Any]
+Arrays: TypeAlias = dict[str, Array]
+
+# Triton's datatype names (the KServe protocol's), and what numpy calls them. BYTES elements are Python bytes.
+NUMPY_DTYPES: Mapping[str, npt.DTypeLike] = {
+    "BOOL": np.bool_,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "FP64": np.float64,
+    "BYTES": np.object_,
+}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A dimension whose size the caller chooses, within proven limits (both included)."""
+
+    name: str
+    min: int
+    max: int
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output. `dims` has no batch dimension, as in config.pbtxt.
+
+    Attributes:
+        name: the name in the graph, in config.pbtxt and in every request.
+        dtype: Triton's datatype name, a key of `NUMPY_DTYPES`.
+        dims: sizes without the batch; an `Axis` where the size varies.
+        labels: for a classifier's output, the name of each element along the last dimension.
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[int | Axis, ...]
+    labels: tuple[str, ...] = ()
+
+    @property
+    def config_dims(self) -> tuple[int, ...]:
+        """The dims as config.pbtxt writes them: -1 where the size varies."""
+        return tuple(-1 if isinstance(dim, Axis) else dim for dim in self.dims)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an artefact may be from its reference.
+
+    The bound is derived, not guessed: PyTorch's own float32 answer differs from its float64 answer by some noise, and a
+    float32 artefact that adds up in another order is as far from float64, give or take a small factor.
+
+    Attributes:
+        noise_factor: the largest error allowed, in units of that noise (maximum over all elements and cases).
+        min_cosine: the least cosine similarity to the reference, per item, along the last dimension.
+    """
+
+    noise_factor: float = 8.0
+    min_cosine: float = 0.99999
+
+
+@dataclass(frozen=True)
+class DynamicBatching:
+    """The batcher of a model, in config.pbtxt's own terms.
+
+    Attributes:
+        max_queue_delay_microseconds: how long a request may wait for others to share its batch.
+        max_queue_size: requests that may wait; further ones are refused at once (0: no limit).
+        default_timeout_microseconds: a request that waited longer is refused instead of served late (0: never).
+    """
+
+    max_queue_delay_microseconds: int
+    max_queue_size: int
+    default_timeout_microseconds: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """A PyTorch module that is exported to ONNX and served by Triton's onnxruntime backend.
+
+    Attributes:
+        name: the Triton model name.
+        summary: one line for people.
+        load: makes the module, in eval mode and float32, from the fetched assets.
+        inputs: what `forward` takes, by keyword.
+        outputs: what `forward` returns, in order.
+        examples: `examples(files, batch, sizes)`: real inputs of `batch` items with every `Axis` at `sizes[axis.name]`.
+        assets: the pinned files that `load` and `examples` read, by the name under which they get them.
+        max_batch_size: the largest batch that is verified and served.
+        dynamic_batching: the batcher's settings in a config.pbtxt that the build writes.
+        instance_count: execution instances on a CPU in a config.pbtxt that the build writes.
+        opset: the ONNX opset that is written.
+        tolerance: how far the artefact may be from PyTorch.
+    """
+
+    name: str
+    summary: str
+    load: Callable[[Mapping[str, Path]], nn.Module]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    examples: Callable[[Mapping[str, Path], int, Mapping[str, int]], Arrays]
+    assets: Mapping[str, Asset]
+    max_batch_size: int
+    dynamic_batching: DynamicBatching
+    instance_count: int = 1
+    opset: int = 20
+    tolerance: Tolerance = field(default_factory=Tolerance)
+
+
+@dataclass(frozen=True)
+class PythonModel:
+    """A step for Triton's Python backend: a model.py and the files it reads, published together.
+
+    Attributes:
+        source: the file that becomes `<version>/model.py`.
+        files: assets that stand beside it in the version folder, by file name.
+        parameters: config.pbtxt's `parameters`, which the step reads.
+        reference: `reference(files, inputs)`: the outputs that the served step must give, element for element.
+        examples: as in `Model`; the axes are those of the inputs.
+    """
+
+    name: str
+    summary: str
+    source: Path
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    files: Mapping[str, Asset]
+    parameters: Mapping[str, str]
+    assets: Mapping[str, Asset]
+    examples: Callable[[Mapping[str, Path], int], Arrays]
+    reference: Callable[[Mapping[str, Path], Arrays], Arrays]
+    max_batch_size: int
+    dynamic_batching: DynamicBatching
+    instance_count: int = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """One model of an ensemble.
+
+    Attributes:
+        model: the composing model's name.
+        input_map: its input name -> the ensemble's tensor name.
+        output_map: its output name -> the ensemble's tensor name.
+    """
+
+    model: str
+    input_map: Mapping[str, str]
+    output_map: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The task's own measure, on labelled data, of PyTorch and of the served model.
+
+    Attributes:
+        data: `data(files)`: the inputs (first dimension: items) and the true class index of each item (int64 [n]).
+        predict: `predict(outputs)`: the class index of each item (int64 [n]) from the served or reference outputs.
+        labels: the classes by index.
+        max_difference: the largest difference between PyTorch's and the served figure, in points (of 100).
+        data_sha256: the hash of the evaluation data.
+    """
+
+    data: Callable[[Mapping[str, Path]], tuple[Arrays, npt.NDArray[np.int64]]]
+    predict: Callable[[Arrays], npt.NDArray[np.int64]]
+    labels: tuple[str, ...]
+    max_difference: float
+    data_sha256: str
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Models in a row behind one name.
+
+    Attributes:
+        steps: in the order in which a request passes them.
+        reference: `reference(files, inputs)`: what PyTorch answers to the ensemble's inputs.
+        examples: `examples(files, batch)`: real inputs.
+        assets: the pinned files that `reference` and `examples` read.
+        verified_items: how many real items go through the server and PyTorch before a version is published.
+        golden_items: how many of them are kept as golden samples.
+        evaluation: the task metric, where the task has one.
+        tolerance: how far the served answers may be from PyTorch's.
+    """
+
+    name: str
+    summary: str
+    steps: Sequence[Step]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    examples: Callable[[Mapping[str, Path], int], Arrays]
+    reference: Callable[[Mapping[str, Path], Arrays], Arrays]
+    assets: Mapping[str, Asset]
+    max_batch_size: int
+    verified_items: int = 200
+    golden_items: int = 16
+    evaluation: Evaluation | None = None
+    tolerance: Tolerance = field(default_factory=Tolerance)
+
+
+AnyModel: TypeAlias = Model | PythonModel | Ensemble

@@ -1,0 +1,1 @@
+"""The model repository on disk: configs, versions, manifests. Imports no model framework."""

@@ -1,0 +1,241 @@
+"""config.pbtxt: written where none stands, read and held against the artefact where one does.
+
+The file belongs to the people who operate the model. What is here never changes a file that exists.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from modelyard_build.errors import ConfigContradiction
+from modelyard_build.model import AnyModel, DynamicBatching, Ensemble, PythonModel, Tensor
+
+FILENAME = "config.pbtxt"
+# config.pbtxt names strings differently from the protocol; every other datatype only gets a prefix.
+_DATA_TYPES = {"BYTES": "TYPE_STRING"}
+
+
+def data_type(tensor: Tensor) -> str:
+    """The tensor's `data_type` in config.pbtxt."""
+    return _DATA_TYPES.get(tensor.dtype, f"TYPE_{tensor.dtype}")
+
+
+def render(model: AnyModel, warmup: Sequence[Tensor] = ()) -> str:
+    """A first config.pbtxt with a comment at each setting that an operator may want to change.
+
+    Args:
+        model: the declaration.
+        warmup: the inputs for which warmup files stand, each with its fixed dims.
+    """
+    parts = [f"# {model.summary}.", _kind(model), "", f"max_batch_size: {model.max_batch_size}"]
+    parts += [_tensors("input", model.inputs), _tensors("output", model.outputs)]
+    if isinstance(model, Ensemble):
+        parts += ["", _steps(model)]
+    else:
+        parts += ["", _batching(model.dynamic_batching), "", _instances(model.instance_count)]
+        if isinstance(model, PythonModel):
+            parts += ["", *_parameters(model)]
+        if warmup:
+            parts += ["", _warmup(warmup)]
+    return "\n".join([*parts, "", _VERSION_POLICY, ""])
+
+
+def _kind(model: AnyModel) -> str:
+    if isinstance(model, Ensemble):
+        return 'platform: "ensemble"'
+    return 'backend: "python"' if isinstance(model, PythonModel) else 'backend: "onnxruntime"'
+
+
+def _tensors(role: str, tensors: Iterable[Tensor]) -> str:
+    rows = []
+    for tensor in tensors:
+        labels = ', label_filename: "labels.txt"' if tensor.labels else ""
+        dims = ", ".join(map(str, tensor.config_dims))
+        rows.append(f'  {{ name: "{tensor.name}", data_type: {data_type(tensor)}, dims: [ {dims} ]{labels} }}')
+    return f"{role} [\n" + ",\n".join(rows) + "\n]"
+
+
+def _batching(batching: DynamicBatching) -> str:
+    return f"""\
+# Without this block Triton runs every request on its own. Requests that wait are joined up to max_batch_size;
+# preferred_batch_size is left out on purpose: it would cap the batches.
+dynamic_batching {{
+  # How long the first request of a batch may wait for company. A lone request always waits this long.
+  max_queue_delay_microseconds: {batching.max_queue_delay_microseconds}
+  default_queue_policy {{
+    # Requests that may wait; the next one is refused at once instead of making all of them late.
+    max_queue_size: {batching.max_queue_size}
+    # A request that waited longer is refused: its caller has given up. 0 waits for ever.
+    default_timeout_microseconds: {batching.default_timeout_microseconds}
+    timeout_action: REJECT
+  }}
+}}"""
+
+
+def _instances(count: int) -> str:
+    return f"""\
+# Instances run batches side by side. On a CPU one instance with every core beats several that share them.
+instance_group [ {{ count: {count}, kind: KIND_CPU }} ]"""
+
+
+def _parameters(model: PythonModel) -> list[str]:
+    return [
+        f'parameters {{ key: "{key}", value: {{ string_value: "{value}" }} }}'
+        for key, value in model.parameters.items()
+    ]
+
+
+def _steps(model: Ensemble) -> str:
+    steps = []
+    for step in model.steps:
+        lines = [f'    model_name: "{step.model}"', "    model_version: -1 # the newest that is loaded"]
+        lines += [f'    input_map {{ key: "{key}", value: "{value}" }}' for key, value in step.input_map.items()]
+        lines += [f'    output_map {{ key: "{key}", value: "{value}" }}' for key, value in step.output_map.items()]
+        steps.append("  step {\n" + "\n".join(lines) + "\n  }")
+    return "ensemble_scheduling {\n" + "\n".join(steps) + "\n}"
+
+
+def _warmup(inputs: Sequence[Tensor]) -> str:
+    rows = [
+        f'  inputs {{ key: "{tensor.name}", value: {{ data_type: {data_type(tensor)}, '
+        f'dims: [ {", ".join(map(str, tensor.config_dims))} ], input_data_file: "{tensor.name}" }} }}'
+        for tensor in inputs
+    ]
+    return "\n".join(
+        [
+            "# A real sample out of warmup/ runs before the model is called ready: the first caller pays no start-up.",
+            'model_warmup { name: "real sample", batch_size: 1',
+            *rows,
+            "}",
+        ]
+    )
+
+
+_VERSION_POLICY = """\
+# The newest version serves; it is loaded before the one before it is let go.
+version_policy: { latest { num_versions: 1 } }"""
+
+
+def read(path: Path) -> model_config_pb2.ModelConfig:
+    """Parses a config.pbtxt.
+
+    Raises:
+        ConfigContradiction: it is not a valid ModelConfig; the message has file, line and column.
+    """
+    try:
+        return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+    except UnicodeDecodeError as error:
+        raise ConfigContradiction(f"{path}: byte {error.start} is not UTF-8 text; Triton cannot read it.") from error
+    except text_format.ParseError as error:
+        # protobuf's own message begins with line:column.
+        raise ConfigContradiction(f"{path}:{error}. Triton would refuse the model; mend the line.") from error
+    except OSError as error:
+        raise ConfigContradiction(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def check(path: Path, model: AnyModel) -> None:
+    """Holds an existing config.pbtxt against what the artefact dictates.
+
+    Raises:
+        ConfigContradiction: with file:line, what stands there, what Triton will demand, and the mend.
+    """
+    config = read(path)
+    contradictions = [*_check_kind(config, model), *_check_batch(config, model)]
+    contradictions += _check_tensors("input", config.input, model.inputs)
+    contradictions += _check_tensors("output", config.output, model.outputs)
+    if isinstance(model, Ensemble):
+        contradictions += _check_steps(config, model)
+    if isinstance(model, PythonModel):
+        contradictions += [
+            ("parameters", f"parameter {key!r} is missing; the step needs it, such as string_value: {value!r}")
+            for key, value in model.parameters.items()
+            if key not in config.parameters
+        ]
+    if contradictions:
+        text = path.read_text(encoding="utf-8")
+        raise ConfigContradiction("\n".join(f"{path}:{_line(text, at)}: {what}." for at, what in contradictions))
+
+
+# A finding: the words to look for in the text, to name the line, and the sentence.
+_Finding = tuple[str, str]
+
+
+def _check_kind(config: model_config_pb2.ModelConfig, model: AnyModel) -> list[_Finding]:
+    found = config.backend or config.platform
+    if isinstance(model, Ensemble):
+        accepted = {"ensemble"}
+    elif isinstance(model, PythonModel):
+        accepted = {"python"}
+    else:
+        accepted = {"onnxruntime", "onnxruntime_onnx"}
+    if found in accepted:
+        return []
+    return [(found, f"backend or platform is {found!r}, the artefact needs {' or '.join(sorted(accepted))}")]
+
+
+def _check_batch(config: model_config_pb2.ModelConfig, model: AnyModel) -> list[_Finding]:
+    findings = []
+    if config.name and config.name != model.name:
+        findings.append(("name", f"name is {config.name!r}, the folder is {model.name!r}; leave name out"))
+    if not 1 <= config.max_batch_size <= model.max_batch_size:
+        findings.append(
+            (
+                "max_batch_size",
+                f"max_batch_size is {config.max_batch_size}, the artefact was proven from 1 to {model.max_batch_size}; "
+                "write a number in between, or declare a larger one in the model's source",
+            )
+        )
+    return findings
+
+
+def _check_tensors(
+    role: str, found: Iterable[model_config_pb2.ModelInput | model_config_pb2.ModelOutput], declared: Iterable[Tensor]
+) -> list[_Finding]:
+    expected = {tensor.name: tensor for tensor in declared}
+    stated = {tensor.name: tensor for tensor in found}
+    findings = [
+        (name, f"{role} {name!r} is not the artefact's; it has {', '.join(expected)}")
+        for name in stated.keys() - expected.keys()
+    ]
+    findings += [
+        (role, f"{role} {name!r} is missing; the artefact has {', '.join(expected)}")
+        for name in expected.keys() - stated.keys()
+    ]
+    for name in stated.keys() & expected.keys():
+        config, tensor = stated[name], expected[name]
+        stated_type = model_config_pb2.DataType.Name(config.data_type)
+        if stated_type != data_type(tensor):
+            findings.append((name, f"{role} {name!r} is {stated_type}, the artefact's is {data_type(tensor)}"))
+        if not _dims_fit(role, tuple(config.dims), tensor.config_dims):
+            findings.append(
+                (name, f"{role} {name!r} has dims {list(config.dims)}, the artefact's are {list(tensor.config_dims)}")
+            )
+    return findings
+
+
+def _dims_fit(role: str, stated: tuple[int, ...], actual: tuple[int, ...]) -> bool:
+    """Onnxruntime's rule: outputs exactly as in the graph, inputs may be narrower where the graph varies."""
+    if role == "output" or len(stated) != len(actual):
+        return stated == actual
+    return all(config == size or size == -1 for config, size in zip(stated, actual, strict=True))
+
+
+def _check_steps(config: model_config_pb2.ModelConfig, model: Ensemble) -> list[_Finding]:
+    stated = [step.model_name for step in config.ensemble_scheduling.step]
+    expected = [step.model for step in model.steps]
+    if stated == expected:
+        return []
+    return [("ensemble_scheduling", f"the steps are {', '.join(stated)}; declared are {', '.join(expected)}")]
+
+
+def _line(text: str, words: str) -> int:
+    """The first line that mentions the words outside a comment; 1 where none does."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.search(rf"\b{re.escape(words)}\b", line.split("#")[0]):
+            return number
+    return 1

@@ -1,0 +1,96 @@
+"""manifest.json: what a version is made of, from what, and how it was proven."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modelyard_build.assets import sha256_of
+from modelyard_build.errors import BuildError
+
+FILENAME = "manifest.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The record in a version folder.
+
+    Attributes:
+        model: the Triton model name.
+        version: the number of the folder.
+        created: when it was published, ISO 8601 in UTC.
+        key: the hash over everything it was built from; an equal key means that nothing is to do.
+        sources: SHA-256 of each source file, by path inside the package.
+        assets: SHA-256 of each fetched file, by name.
+        libraries: versions of the libraries that wrote it.
+        target: the Triton release it was checked for, with its limits.
+        signature: inputs and outputs (name, dtype, dims without the batch) and max_batch_size.
+        steps: for an ensemble, the key of each step it was verified with.
+        files: SHA-256 and size in bytes of every other file in the folder.
+        verification: the evidence.
+        metrics: the task's own figures.
+        seconds: how long each step of the build took.
+    """
+
+    model: str
+    version: int
+    created: str
+    key: str
+    sources: dict[str, str]
+    assets: dict[str, str]
+    libraries: dict[str, str]
+    target: dict[str, Any]
+    signature: dict[str, Any]
+    steps: dict[str, str]
+    files: dict[str, dict[str, Any]]
+    verification: dict[str, Any]
+    metrics: dict[str, Any]
+    seconds: dict[str, float]
+    schema: int = field(default=SCHEMA)
+
+
+def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """The SHA-256 and size of every file below a folder, by relative path, the manifest itself left out."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != FILENAME)
+    return {
+        path.relative_to(folder).as_posix(): {"sha256": sha256_of(path), "bytes": path.stat().st_size} for path in paths
+    }
+
+
+def write(manifest: Manifest, folder: Path) -> None:
+    """Puts the manifest into a version folder that is being made."""
+    (folder / FILENAME).write_text(json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False) + "\n")
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest of a version.
+
+    Raises:
+        BuildError: it is missing or is not one of ours.
+    """
+    path = folder / FILENAME
+    try:
+        manifest = Manifest(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise BuildError(
+            f"{path} cannot be read as a manifest: {error}. If the folder is not `modelyard build`'s, give it a "
+            "number of its own outside this model; otherwise remove the folder and build again."
+        ) from error
+    if manifest.schema != SCHEMA:
+        raise BuildError(f"{path} has schema {manifest.schema}, this Modelyard reads {SCHEMA}. Use the newer one.")
+    return manifest
+
+
+def damage(folder: Path, manifest: Manifest) -> str:
+    """What is wrong with a version's files, in words; empty when all are as published."""
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is gone"
+        if path.stat().st_size != expected["bytes"] or sha256_of(path) != expected["sha256"]:
+            return f"{name} is not what was published"
+    return ""

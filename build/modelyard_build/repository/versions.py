@@ -1,0 +1,134 @@
+"""Version folders: which there are, and how one is added in a single step."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from modelyard_build.errors import PublishFailed
+
+STAGING_PREFIX = ".staging-"
+
+
+def versions(model_folder: Path) -> list[int]:
+    """The versions that Triton sees, ascending: numeric folder names without a leading zero."""
+    if not model_folder.is_dir():
+        return []
+    names = [entry.name for entry in model_folder.iterdir() if entry.is_dir()]
+    return sorted(int(name) for name in names if name.isdecimal() and name.isascii() and not name.startswith("0"))
+
+
+def latest(model_folder: Path) -> Path | None:
+    """The folder of the newest version, or None."""
+    found = versions(model_folder)
+    return model_folder / str(found[-1]) if found else None
+
+
+def publish(staged: Path, model_folder: Path, finish: Callable[[Path, int], None]) -> Path:
+    """Adds a version: copied beside, completed, synced to disk, renamed into place.
+
+    Whatever fails, the versions that were there are untouched and nothing half-made remains.
+
+    Args:
+        staged: the folder with the version's files.
+        model_folder: the model's folder in the repository.
+        finish: `finish(folder, version)` adds what depends on the number.
+
+    Returns:
+        The new version's folder.
+
+    Raises:
+        PublishFailed: the disk is full, read-only, or the path cannot be used.
+    """
+    with _explained(model_folder):
+        model_folder.mkdir(parents=True, exist_ok=True)
+        _sweep(model_folder)
+        version = (versions(model_folder) or [0])[-1] + 1
+        folder = Path(tempfile.mkdtemp(prefix=f"{STAGING_PREFIX}{os.getpid()}-", dir=model_folder))
+        try:
+            shutil.copytree(staged, folder, dirs_exist_ok=True)
+            finish(folder, version)
+            # mkdtemp makes the folder private; the server may run as another user.
+            folder.chmod(0o755)
+            _sync(folder)
+            target = model_folder / str(version)
+            folder.rename(target)
+            _sync_folder(model_folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    return target
+
+
+def write_missing(path: Path, content: bytes) -> bool:
+    """Writes a file that people may edit afterwards, only where none stands.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        PublishFailed: the path cannot be written.
+    """
+    if path.exists():
+        return False
+    with _explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    return True
+
+
+def _sweep(model_folder: Path) -> None:
+    """Removes what an interrupted build of a process that is gone left behind."""
+    for folder in model_folder.glob(f"{STAGING_PREFIX}*"):
+        owner = folder.name.removeprefix(STAGING_PREFIX).split("-")[0]
+        if not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        if path.is_dir():
+            _sync_folder(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_MENDS = {
+    errno.ENOSPC: "the disk is full. Free some space and run the command again",
+    errno.EDQUOT: "the disk quota is used up. Free some space and run the command again",
+    errno.EROFS: "the file system is read-only. Build on a machine that may write there",
+    errno.EACCES: "permission denied. Run as a user who may write there",
+    errno.EPERM: "permission denied. Run as a user who may write there",
+    errno.ENOTDIR: "a part of the path is a file. A model repository is a folder; name one with --repository",
+    errno.EEXIST: "a part of the path is a file. A model repository is a folder; name one with --repository",
+}
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except shutil.Error as error:
+        raise PublishFailed(f"nothing was published into {folder}: {error.args[0][0][2]}") from error
+    except OSError as error:
+        reason = _MENDS.get(error.errno or 0, f"{error.strerror}")
+        raise PublishFailed(f"nothing was published into {folder}: {reason}. What served before serves on.") from error

@@ -1,0 +1,111 @@
+"""What a model is made from: the source files that its declaration reaches, and one hash over all that decides it.
+
+Nothing is imported for it: the files are parsed, so that a build with nothing to do stays quick.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from modelyard_build.assets import sha256_of
+from modelyard_build.model import AnyModel, Ensemble, Model, PythonModel
+
+PACKAGE = "modelyard_build"
+ROOT = Path(__file__).parent
+# How to build, as against what is built: a change here does not make a published version another one.
+_PLUMBING = {"model", "errors", "assets", "models", "repository", "sources", "verify", "pipeline", "steps"}
+# What writes or shapes an artefact.
+_WRITERS = ("torch", "onnx", "onnxscript", "onnx-ir", "transformers", "tokenizers")
+
+
+def sources(model: AnyModel, declared_in: Path) -> dict[str, str]:
+    """SHA-256 by path inside the package of every file that the model depends on.
+
+    The declaring file counts whole, but its functions are followed one by one: a tokenizer is not rebuilt because the
+    encoder that is declared beside it changed. A data file with a module's own name belongs to that module.
+
+    Args:
+        model: the declaration.
+        declared_in: the file it stands in.
+    """
+    tree = ast.parse(declared_in.read_text())
+    own = {function.__name__ for function in _callables(model) if function.__module__.endswith(f".{declared_in.stem}")}
+    used = _with_callees(own, {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)})
+    follow = [node for node in tree.body if not isinstance(node, ast.FunctionDef) or node.name in used]
+    found: set[Path] = {declared_in}
+    _follow(_imports(follow), found)
+    if isinstance(model, Model):
+        _follow(["export"], found)
+    if isinstance(model, PythonModel):
+        found.add(model.source)
+    data = {beside for path in found for beside in path.parent.glob(f"{path.stem}.*") if beside.suffix != ".pyc"}
+    return {path.relative_to(ROOT).as_posix(): sha256_of(path) for path in sorted(found | data)}
+
+
+def _callables(model: AnyModel) -> Iterator[Callable[..., Any]]:
+    for value in vars(model).values():
+        if callable(value):
+            yield value
+    if isinstance(model, Ensemble) and model.evaluation:
+        yield from (model.evaluation.data, model.evaluation.predict)
+
+
+def _with_callees(names: set[str], functions: Mapping[str, ast.FunctionDef]) -> set[str]:
+    """The functions of a module that the named ones reach, themselves included."""
+    reached: set[str] = set()
+    waiting = set(names) & functions.keys()
+    while waiting:
+        name = waiting.pop()
+        reached.add(name)
+        mentioned = {node.id for node in ast.walk(functions[name]) if isinstance(node, ast.Name)}
+        waiting |= (mentioned & functions.keys()) - reached
+    return reached
+
+
+def _follow(modules: Iterable[str], found: set[Path]) -> None:
+    for module in modules:
+        path = _file(module)
+        plumbing = module.split(".")[0] in _PLUMBING and not module.startswith("models.")
+        if path is None or path in found or plumbing:
+            continue
+        found.add(path)
+        _follow(_imports(ast.parse(path.read_text()).body), found)
+
+
+def _imports(nodes: Iterable[ast.stmt]) -> list[str]:
+    """The package's own modules that the statements import, without the package's name."""
+    found: list[str] = []
+    for node in (inner for outer in nodes for inner in ast.walk(outer)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
+            base = node.module.split(".")[1:]
+            found += [".".join(base), *(".".join([*base, alias.name]) for alias in node.names)]
+    return [name for name in found if name]
+
+
+def _file(module: str) -> Path | None:
+    path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+    return path if path.is_file() else None
+
+
+def libraries() -> dict[str, str]:
+    """The versions of what writes an artefact, as installed; nothing is imported."""
+    return {name: metadata.version(name) for name in _WRITERS}
+
+
+def assets_of(model: AnyModel) -> dict[str, str]:
+    """SHA-256 of each pinned file, by name."""
+    files = model.files if isinstance(model, PythonModel) else {}
+    return {name: asset.sha256 for name, asset in sorted({**model.assets, **files}.items())}
+
+
+def build_key(model: AnyModel, files: Mapping[str, str], steps: Mapping[str, str]) -> str:
+    """One hash over sources, assets, libraries and, for an ensemble, the keys of its steps."""
+    writers = libraries() if isinstance(model, Model) else {}
+    decisive = [model.name, dict(files), assets_of(model), writers, dict(steps)]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,178 @@
+"""A version's files, made and proven in the cache, addressed by the hash of their inputs.
+
+What stands there complete is not made again: an interrupted build goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelyard_build.assets import cache_dir, fetch
+from modelyard_build.model import AnyModel, Arrays, Ensemble, Model, PythonModel, Tensor
+from modelyard_build.plan import Planned
+from modelyard_build.progress import Progress, Stopwatch
+from modelyard_build.repository import samples
+from modelyard_build.repository.releases import Release
+
+GOLDEN_ITEMS = 8
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Files that are ready to be published.
+
+    Attributes:
+        planned: the model.
+        files: the folder that becomes the version.
+        beside: the folder with what stands beside the versions: golden samples, warmup, labels.
+        evidence: what was verified in this process.
+        seconds: how long each step took when it was made.
+    """
+
+    planned: Planned
+    files: Path
+    beside: Path
+    evidence: dict[str, Any]
+    seconds: dict[str, float]
+
+
+def staged_folder(key: str) -> Path:
+    """Where the artefact of a key is kept."""
+    return cache_dir() / "build" / key
+
+
+def stage(planned: Planned, release: Release, progress: Progress) -> Staged:
+    """Makes a version's files, or finds them made.
+
+    Raises:
+        BuildError: of any kind; what was complete before is kept.
+    """
+    target = staged_folder(planned.key)
+    if not target.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}-", dir=target.parent))
+        try:
+            _make(planned, partial, release, progress)
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    record = json.loads((target / "record.json").read_text())
+    return Staged(planned, target / "files", target / "beside", record["evidence"], record["seconds"])
+
+
+def _make(planned: Planned, folder: Path, release: Release, progress: Progress) -> None:
+    watch = Stopwatch(planned.model.name, progress)
+    (folder / "files").mkdir()
+    (folder / "beside").mkdir()
+    with watch.step("fetch"):
+        files = fetch(assets_of(planned.model), progress.say)
+    evidence: dict[str, Any] = {}
+    if isinstance(planned.model, Model):
+        evidence = _make_model(planned.model, files, folder, release, watch)
+    elif isinstance(planned.model, PythonModel):
+        _make_python_model(planned.model, files, folder, watch)
+    samples.write_labels(folder / "beside", planned.model.outputs)
+    (folder / "record.json").write_text(json.dumps({"evidence": evidence, "seconds": watch.seconds}))
+
+
+def assets_of(model: AnyModel) -> Mapping[str, Any]:
+    """The pinned files that a model is built and verified with, by name."""
+    return {**model.assets, **(model.files if isinstance(model, PythonModel) else {})}
+
+
+def _make_model(
+    model: Model, files: Mapping[str, Path], folder: Path, release: Release, watch: Stopwatch
+) -> dict[str, Any]:
+    with watch.step("load"):
+        # torch takes seconds to import; a build with nothing to do never gets here.
+        from modelyard_build import export, verify
+        from modelyard_build.targets import onnxruntime as target
+
+        module = model.load(files)
+    with watch.step("export"):
+        proto = export.export(model, module, files)
+        export.check_release(model, proto, release)
+        path = target.write(proto, folder / "files")
+    with watch.step("verify"):
+        evidence = verify.verify(model, module, target.Runner(path), files)
+    with watch.step("samples"):
+        longest = {axis.name: axis.max for axis in export.axes_of(model)}
+        examples = model.examples(files, GOLDEN_ITEMS, {name: size // 2 for name, size in longest.items()})
+        expected = verify.run_module(model, module, examples)
+        write_golden(folder / "beside", rows(examples), rows(expected))
+        samples.write_warmup(folder / "beside", rows(model.examples(files, 1, longest))[0])
+    return evidence
+
+
+def _make_python_model(model: PythonModel, files: Mapping[str, Path], folder: Path, watch: Stopwatch) -> None:
+    with watch.step("copy"):
+        shutil.copyfile(model.source, folder / "files" / "model.py")
+        for name in model.files:
+            shutil.copyfile(files[name], folder / "files" / name)
+    with watch.step("samples"):
+        examples = model.examples(files, GOLDEN_ITEMS)
+        inputs = rows(examples)
+        # Alone, because a step may shape an answer after the items beside it.
+        alone = [{name: array[None] for name, array in item.items()} for item in inputs]
+        expected = [rows(model.reference(files, item))[0] for item in alone]
+        write_golden(folder / "beside", inputs, expected)
+        samples.write_warmup(folder / "beside", inputs[0])
+
+
+def rows(batch: Arrays) -> list[Arrays]:
+    """A batch as items without the batch dimension."""
+    count = len(next(iter(batch.values())))
+    return [{name: array[index] for name, array in batch.items()} for index in range(count)]
+
+
+def write_golden(folder: Path, inputs: list[Arrays], outputs: list[Arrays]) -> None:
+    """Writes golden samples into a folder that has none."""
+    path = folder / samples.GOLDEN
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(samples.golden_json(inputs, outputs))
+
+
+def warmup_tensors(model: AnyModel, beside: Path) -> list[Tensor]:
+    """The inputs for which a warmup file stands, with the dims that its size says."""
+    if isinstance(model, Ensemble):
+        return []
+    found = []
+    for tensor in model.inputs:
+        path = beside / samples.WARMUP / tensor.name
+        if path.is_file():
+            found.append(Tensor(tensor.name, tensor.dtype, _dims_of(path, tensor)))
+    return found
+
+
+def _dims_of(path: Path, tensor: Tensor) -> tuple[int, ...]:
+    """Fixed dims as declared; one variable dim follows from the file's size."""
+    if tensor.dtype == "BYTES":
+        return tensor.config_dims
+    from modelyard_build.model import NUMPY_DTYPES
+
+    elements = path.stat().st_size // np.dtype(NUMPY_DTYPES[tensor.dtype]).itemsize
+    fixed = int(np.prod([dim for dim in tensor.config_dims if dim != -1], dtype=np.int64))
+    return tuple(elements // fixed if dim == -1 else dim for dim in tensor.config_dims)
+
+
+def cached_arrays(name: str, compute: Callable[[], Arrays]) -> Arrays:
+    """Arrays out of the cache, or computed and kept: PyTorch's answers to thousands of texts take a minute."""
+    path = cache_dir() / "reference" / f"{name}.npz"
+    if path.is_file():
+        with np.load(path) as archive:
+            return dict(archive)
+    arrays = compute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}-{path.name}")
+    np.savez(partial, **arrays)
+    partial.replace(path)
+    return arrays

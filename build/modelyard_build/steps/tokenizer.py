@@ -1,0 +1,127 @@
+"""Text to token ids, in front of an encoder: a model for Triton's Python backend.
+
+Reads from config.pbtxt's `parameters`:
+
+- `max_length`: tokens that are kept, special tokens included; the rest is cut off at the end.
+- `max_characters`: a longer text is refused, because reading it would hold up the requests beside it.
+- `pad_to_multiple_of`: rows are padded to the longest of the batch, rounded up to this, so that the encoder sees few
+  different widths and can batch across them.
+
+All texts that Triton batched are padded to one width: Triton batches only requests of equal shape, so this is what lets
+the encoder behind run them together. `token_count` tells a caller whether its text was cut: it counts the tokens that
+the whole text has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import triton_python_backend_utils as pb_utils
+from tokenizers import Encoding, Tokenizer
+
+# The cores belong to the encoder; a batch of texts takes one thread a fraction of the encoder's time.
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+class InvalidText(ValueError):
+    """A text that cannot be tokenized; the message is the request's answer."""
+
+
+class TritonPythonModel:
+    """One instance of the step."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Loads tokenizer.json out of this version's folder.
+
+        Args:
+            args: Triton's description of the instance.
+        """
+        parameters = json.loads(args["model_config"])["parameters"]
+        self.max_length = _integer(parameters, "max_length")
+        self.max_characters = _integer(parameters, "max_characters")
+        path = Path(args["model_repository"]) / args["model_version"] / "tokenizer.json"
+        self.tokenizer = Tokenizer.from_file(str(path))
+        self.tokenizer.enable_truncation(self.max_length)
+        self.tokenizer.enable_padding(pad_to_multiple_of=_integer(parameters, "pad_to_multiple_of"))
+        self.special_tokens = self.tokenizer.num_special_tokens_to_add(is_pair=False)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Tokenizes the texts of all requests together; a request with a bad text fails alone.
+
+        Args:
+            requests: each with `text`, BYTES [batch, 1].
+
+        Returns:
+            A response for each: `input_ids` and `attention_mask` INT64 [batch, width], `token_count` INT32 [batch, 1].
+        """
+        texts: list[list[str] | InvalidText] = [self._texts(request) for request in requests]
+        encodings = self.tokenizer.encode_batch([text for item in texts if isinstance(item, list) for text in item])
+        responses, position = [], 0
+        for item in texts:
+            if isinstance(item, InvalidText):
+                responses.append(pb_utils.InferenceResponse(error=pb_utils.TritonError(str(item))))
+                continue
+            responses.append(self._response(encodings[position : position + len(item)]))
+            position += len(item)
+        return responses
+
+    def _texts(self, request: Any) -> list[str] | InvalidText:
+        elements = pb_utils.get_input_tensor_by_name(request, "text").as_numpy().reshape(-1)
+        try:
+            return [self._text(element, position) for position, element in enumerate(elements)]
+        except InvalidText as error:
+            return error
+
+    def _text(self, element: bytes, position: int) -> str:
+        try:
+            text = element.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidText(
+                f"text {position} is not valid UTF-8: byte 0x{element[error.start]:02x} at offset {error.start}. "
+                "Encode it as UTF-8."
+            ) from None
+        if not text.strip():
+            raise InvalidText(f"text {position} is empty. Send at least one visible character.")
+        if len(text) > self.max_characters:
+            raise InvalidText(
+                f"text {position} has {len(text)} characters, at most {self.max_characters} are read "
+                f"(and {self.max_length} tokens kept). Split it."
+            )
+        return text
+
+    def _response(self, encodings: Sequence[Encoding]) -> Any:
+        return pb_utils.InferenceResponse(
+            [
+                pb_utils.Tensor("input_ids", np.array([encoding.ids for encoding in encodings], dtype=np.int64)),
+                pb_utils.Tensor(
+                    "attention_mask", np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
+                ),
+                pb_utils.Tensor("token_count", self._token_counts(encodings)),
+            ]
+        )
+
+    def _token_counts(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.int32]:
+        """The tokens of each whole text: what was kept, and every piece that was cut off."""
+        counts = [
+            sum(sum(piece.attention_mask) - self.special_tokens for piece in [encoding, *encoding.overflowing])
+            + self.special_tokens
+            for encoding in encodings
+        ]
+        return np.array(counts, dtype=np.int32).reshape(-1, 1)
+
+
+def _integer(parameters: dict[str, dict[str, str]], name: str) -> int:
+    """A positive integer out of config.pbtxt's parameters; a load error names what is wrong with it."""
+    value = parameters.get(name, {}).get("string_value", "")
+    if not value.isdigit() or int(value) < 1:
+        raise ValueError(
+            f"parameters {{ key: {name!r} }} is {value!r}, expected a positive whole number as string_value. "
+            "Mend it in config.pbtxt."
+        )
+    return int(value)

@@ -1,0 +1,1 @@
+"""One file for each Triton backend that takes a built artefact."""
