@@ -1,0 +1,138 @@
+"""A health check that infers: exit code 0 and a sentence when every model answers its golden sample rightly, else 1.
+
+Triton's own /v2/health/ready and /v2/models/<model>/ready stay 200 when the process behind a Python model is dead and
+every request fails. So this sends the first golden sample of every model that clients call (those that no ensemble
+calls as a step), and holds the outputs against the sample's validation_data.
+
+It runs inside Triton's container, so it uses the standard library alone, and Triton's HTTP protocol with JSON tensors
+(which knows neither FP16 nor BF16 inputs and outputs).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+# Of the expected tensor's largest absolute value. Precision is proven where a model is built; this tells an answer
+# from garbage on every hardware and precision that the model may run on.
+TOLERANCE = 0.05
+
+
+class UnhealthyError(Exception):
+    """A model does not answer, or not rightly; the message says which and how."""
+
+
+def main() -> int:
+    """Checks every model, and prints one sentence."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="Triton's HTTP endpoint")
+    parser.add_argument("--repository", type=Path, default=Path("/models"), help="the model repository")
+    parser.add_argument("--timeout", type=float, default=5.0, help="seconds that one request may take")
+    arguments = parser.parse_args()
+    try:
+        models = models_to_check(arguments.repository)
+        for model in models:
+            check_model(model, arguments.repository, arguments.url, arguments.timeout)
+    except UnhealthyError as error:
+        print(f"unhealthy: {error}")
+        return 1
+    print(f"healthy: {', '.join(models)} answered as expected")
+    return 0
+
+
+def models_to_check(repository: Path) -> list[str]:
+    """The models with golden samples that no ensemble calls as a step, by name."""
+    with_samples = {path.parent.parent.name for path in repository.glob("*/golden/samples.json")}
+    steps: set[str] = set()
+    for config in repository.glob("*/config.pbtxt"):
+        text = re.sub(r"#.*", "", config.read_text(encoding="utf-8"))
+        steps.update(re.findall(r"\bmodel_name\s*:\s*[\"']([^\"']+)[\"']", text))
+    models = sorted(with_samples - steps)
+    if not models:
+        raise UnhealthyError(f"no model in {repository} has golden samples, so nothing shows that any answers")
+    return models
+
+
+def check_model(model: str, repository: Path, url: str, timeout_s: float) -> None:
+    """Sends a model its first golden sample and checks the answer."""
+    golden = json.loads((repository / model / "golden" / "samples.json").read_text(encoding="utf-8"))
+    metadata = ask(model, f"{url}/v2/models/{quote(model)}", None, timeout_s)
+    request = {"inputs": [tensor(spec, golden["data"][0][spec["name"]]) for spec in metadata["inputs"]]}
+    answer = ask(model, f"{url}/v2/models/{quote(model)}/infer", request, timeout_s)
+    outputs = {output["name"]: output["data"] for output in answer["outputs"]}
+    expected = golden.get("validation_data", [{}])[0]
+    for name, values in outputs.items():
+        check_finite(f"{model}'s output {name}", values)
+    for name, values in expected.items():
+        if name not in outputs:
+            raise UnhealthyError(f"{model} answered without its output {name}")
+        check_equal(f"{model}'s output {name}", outputs[name], content(values))
+
+
+def ask(model: str, url: str, body: Any, timeout_s: float) -> Any:
+    """Triton's JSON answer."""
+    request = Request(url, data=json.dumps(body).encode() if body else None)  # noqa: S310 - the operator's own URL
+    try:
+        with urlopen(request, timeout=timeout_s) as response:  # noqa: S310
+            return json.loads(response.read())
+    except HTTPError as error:
+        raise UnhealthyError(f"{model} does not answer: {reason(error)}") from None
+    except OSError as error:
+        raise UnhealthyError(f"{model} does not answer: {getattr(error, 'reason', error)}") from None
+    except ValueError:
+        raise UnhealthyError(f"{model} answered with something that is no JSON, such as a NaN") from None
+
+
+def reason(error: HTTPError) -> str:
+    """The message in Triton's error answer."""
+    body = error.read().decode(errors="replace")
+    try:
+        return str(json.loads(body)["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {error.code} {body[:200]}"
+
+
+def tensor(spec: Any, sample: Any) -> dict[str, Any]:
+    """One input of a request; samples have no batch dimension, the metadata of a batching model has one."""
+    data = content(sample)
+    shape = list(sample["shape"]) if isinstance(sample, dict) else [len(data)]
+    if len(spec["shape"]) == len(shape) + 1:
+        shape = [1, *shape]
+    return {"name": spec["name"], "datatype": spec["datatype"], "shape": shape, "data": data}
+
+
+def content(sample: Any) -> list[Any]:
+    """The values of a tensor of the golden samples, flat."""
+    values: list[Any] = sample["content"] if isinstance(sample, dict) else sample
+    return values
+
+
+def check_finite(what: str, values: list[Any]) -> None:
+    """Refuses a NaN or an infinity."""
+    if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+        raise UnhealthyError(f"{what} holds a value that is not finite")
+
+
+def check_equal(what: str, got: list[Any], expected: list[Any]) -> None:
+    """Numbers may differ by TOLERANCE of the largest expected one; everything else must be equal."""
+    if len(got) != len(expected):
+        raise UnhealthyError(f"{what} has {len(got)} values; expected {len(expected)}")
+    numbers = [abs(value) for value in expected if isinstance(value, float)]
+    tolerance = TOLERANCE * max(numbers, default=0.0)
+    for index, (value, right) in enumerate(zip(got, expected, strict=True)):
+        if value == right:
+            continue
+        if not isinstance(right, float) or abs(value - right) > tolerance:
+            raise UnhealthyError(f"{what} is {value!r} at index {index}; expected {right!r}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
