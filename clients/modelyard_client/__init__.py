@@ -1,1 +1,30 @@
-"""What an application imports to call Triton."""
+"""What an application imports to call Triton.
+
+from modelyard_client import Client
+
+with Client("grpc://127.0.0.1:8001") as client:
+    result = client.infer("add", {"a": a, "b": b})
+    result["sum"]
+"""
+
+from __future__ import annotations
+
+from modelyard_client.aio import AsyncClient
+from modelyard_client.client import Client
+from modelyard_client.datatypes import bfloat16_to_float32, float32_to_bfloat16
+from modelyard_client.endpoint import Tls
+from modelyard_client.metadata import ModelMetadata, TensorSpec
+from modelyard_client.result import Result
+from modelyard_client.retry import RetryPolicy
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ModelMetadata",
+    "Result",
+    "RetryPolicy",
+    "TensorSpec",
+    "Tls",
+    "bfloat16_to_float32",
+    "float32_to_bfloat16",
+]
