@@ -83,7 +83,7 @@ class Tolerance:
         min_cosine: the least cosine similarity to the reference, per item, along the last dimension.
     """
 
-    noise_factor: float = 8.0
+    noise_factor: float = 4.0
     min_cosine: float = 0.99999
 
 

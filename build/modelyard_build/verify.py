@@ -198,7 +198,8 @@ def noise_floor(reference: Sequence[Array], noisy: Sequence[Array]) -> float:
 
 
 def _errors(expected: Array, answer: Array) -> npt.NDArray[np.float64]:
-    return np.abs(answer.astype(np.float64) - expected.astype(np.float64))
+    difference: npt.NDArray[np.float64] = np.abs(answer.astype(np.float64) - expected.astype(np.float64))
+    return difference
 
 
 def min_cosine(expected: Array, answer: Array) -> float:

@@ -17,7 +17,7 @@ MODELS: tuple[AnyModel, ...] = tuple(model for system in SYSTEMS for model in sy
 
 def declared_in(model: AnyModel) -> Path:
     """The file in which a model is declared."""
-    return next(Path(system.__file__) for system in SYSTEMS if model in system.MODELS)
+    return next(Path(system.__file__ or "") for system in SYSTEMS if model in system.MODELS)
 
 
 def find(name: str) -> AnyModel:

@@ -46,7 +46,8 @@ def evaluation_data(files: Mapping[str, Path]) -> tuple[Arrays, npt.NDArray[np.i
 
 def predicted_class(outputs: Arrays) -> npt.NDArray[np.int64]:
     """The most probable class of each row."""
-    return outputs["probabilities"].argmax(-1)
+    classes: npt.NDArray[np.int64] = outputs["probabilities"].argmax(-1)
+    return classes
 
 
 TOKENIZER = minilm_tokenizer.declare("ticket_classifier_tokenizer", MAX_LENGTH)

@@ -77,7 +77,7 @@ def train(files: Mapping[str, Path], data: Complaints) -> TicketClassifier:
         logits = model.logits(**{name: torch.from_numpy(array) for name, array in tokens.items()})
         loss = functional.cross_entropy(logits, targets[batch])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimizer.step()
         scheduler.step()
         if step % 20 == 0:

@@ -51,7 +51,7 @@ def publish(staged: Path, model_folder: Path, finish: Callable[[Path, int], None
         version = (versions(model_folder) or [0])[-1] + 1
         folder = Path(tempfile.mkdtemp(prefix=f"{STAGING_PREFIX}{os.getpid()}-", dir=model_folder))
         try:
-            shutil.copytree(staged, folder, dirs_exist_ok=True)
+            _copy(staged, folder)
             finish(folder, version)
             # mkdtemp makes the folder private; the server may run as another user.
             folder.chmod(0o755)
@@ -95,6 +95,16 @@ def _sweep(model_folder: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _copy(source: Path, target: Path) -> None:
+    """Copies a tree; unlike shutil.copytree it lets the first OSError through, with its errno."""
+    for path in sorted(source.rglob("*")):
+        destination = target / path.relative_to(source)
+        if path.is_dir():
+            destination.mkdir()
+        else:
+            shutil.copyfile(path, destination)
+
+
 def _sync(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
         if path.is_dir():
@@ -127,8 +137,6 @@ _MENDS = {
 def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
-    except shutil.Error as error:
-        raise PublishFailed(f"nothing was published into {folder}: {error.args[0][0][2]}") from error
     except OSError as error:
         reason = _MENDS.get(error.errno or 0, f"{error.strerror}")
         raise PublishFailed(f"nothing was published into {folder}: {reason}. What served before serves on.") from error

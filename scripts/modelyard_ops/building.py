@@ -1,0 +1,94 @@
+"""What `modelyard build` needs from the other rooms: a server to prove on, a console to show progress on."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelyard_client import Client
+from modelyard_ops.console import stderr
+
+if TYPE_CHECKING:
+    from modelyard_server.process import TritonServer
+
+IN_FLIGHT = 8
+# What is in flight queues on the server; a proof is not the place to find out that a machine is slow.
+TIMEOUT_S = 120.0
+
+
+class ConsoleProgress:
+    """Shows the step at work with a spinner, and each finished step as a line."""
+
+    @contextlib.contextmanager
+    def step(self, model: str, step: str) -> Iterator[None]:
+        """Shows one step of one model while the context lasts."""
+        started = time.monotonic()
+        with stderr.status(f"{model}: {step}"):
+            yield
+        stderr.print(f"[dim]{model}: {step}, {time.monotonic() - started:.1f} s[/dim]")
+
+    def say(self, line: str) -> None:
+        """Prints a line."""
+        stderr.print(f"[dim]{line}[/dim]")
+
+
+class ServedRepository:
+    """Answers to any number of items through a running Triton."""
+
+    def __init__(self, server: TritonServer) -> None:
+        self._server = server
+
+    def infer(self, model: str, inputs: dict[str, npt.NDArray[Any]], protocol: str) -> dict[str, npt.NDArray[Any]]:
+        """Sends the items in chunks of the model's max_batch_size, several at a time; see `build`'s `Served`."""
+        url = self._server.grpc_url if protocol == "grpc" else self._server.http_url
+        with Client(f"{protocol}://{url}", timeout=TIMEOUT_S) as client, ThreadPoolExecutor(IN_FLIGHT) as threads:
+            size = int(client.config(model)["max_batch_size"])
+            chunks = [
+                {name: array[start : start + size] for name, array in inputs.items()}
+                for start in range(0, len(next(iter(inputs.values()))), size)
+            ]
+            answers = list(threads.map(lambda chunk: dict(client.infer(model, chunk)), chunks))
+        return {name: _concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def _concatenate(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Joins along the first dimension; narrower rows are padded with zeros at the end."""
+    if arrays[0].ndim != 2:
+        return np.concatenate(arrays)
+    width = max(array.shape[1] for array in arrays)
+    return np.concatenate([np.pad(array, ((0, 0), (0, width - array.shape[1]))) for array in arrays])
+
+
+@contextlib.contextmanager
+def serve_scratch(repository: Path) -> Iterator[ServedRepository]:
+    """Serves a staged repository on free ports of the loopback while the context lasts."""
+    from modelyard_server.process import ServerOptions, TritonServer, free_ports
+
+    http_port, grpc_port, metrics_port = free_ports(3)
+    options = ServerOptions(repository, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
+    with TritonServer(options) as server:
+        yield ServedRepository(server)
+
+
+def load_into_running_servers(repository: Path, models: Sequence[str]) -> list[str]:
+    """Has this machine's servers of the repository load the models, in order.
+
+    Returns:
+        A line for each server, for people.
+    """
+    from modelyard_server.control import load_model
+    from modelyard_server.state import running_servers
+
+    lines = []
+    for server in running_servers(repository) if models else []:
+        for model in models:
+            load_model(server.http_url, model)
+        lines.append(f"the server on {server.http_url} loaded {', '.join(models)}")
+    return lines

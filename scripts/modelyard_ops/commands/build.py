@@ -1,0 +1,67 @@
+"""`modelyard build`: PyTorch models into verified versions of the model repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelyard_ops.building import ConsoleProgress, load_into_running_servers, serve_scratch
+from modelyard_ops.console import print_json, stdout
+from modelyard_ops.paths import DEFAULT_REPOSITORY
+
+if TYPE_CHECKING:
+    from modelyard_build.pipeline import Result
+
+
+def build(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="What to build; everything when none is named.")
+    ] = None,
+    repository: Annotated[Path, typer.Option(help="The model repository; made when missing.")] = DEFAULT_REPOSITORY,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")] = False,
+) -> None:
+    """Export, verify and publish: each model whose source, weights or libraries changed becomes a new version.
+
+    A version is published only after its answers, through a running Triton, were proven equal to PyTorch's. Servers of
+    this machine that run on the repository load what is new.
+    """
+    from modelyard_build import pipeline
+
+    progress = ConsoleProgress()
+    results = pipeline.build(models or [], repository, serve_scratch, progress)
+    built = [result.model for result in results if result.built]
+    loaded = load_into_running_servers(repository, built)
+    if as_json:
+        print_json([vars(result) for result in results])
+        return
+    for result in results:
+        _show(result)
+    _show_time(results)
+    for line in loaded:
+        stdout.print(line)
+
+
+def _show(result: Result) -> None:
+    if not result.built:
+        stdout.print(f"[dim]{result.model}: version {result.version} is up to date, nothing to do[/dim]")
+        return
+    stdout.print(f"[green]{result.model}: version {result.version} published[/green] ({result.reason})")
+    if result.metrics:
+        served, pytorch = result.metrics["served"], result.metrics["pytorch"]
+        stdout.print(
+            f"  on {result.metrics['items']} held-out items, served / PyTorch: "
+            f"accuracy {served['accuracy']:.4f} / {pytorch['accuracy']:.4f}, "
+            f"macro-F1 {served['macro_f1']:.4f} / {pytorch['macro_f1']:.4f}"
+        )
+
+
+def _show_time(results: list[Result]) -> None:
+    totals: dict[str, float] = {}
+    for result in results:
+        for step, seconds in result.seconds.items():
+            totals[step] = totals.get(step, 0.0) + seconds
+    spent = sorted(((seconds, step) for step, seconds in totals.items() if seconds >= 0.1), reverse=True)
+    if spent:
+        stdout.print("time went into: " + ", ".join(f"{step} {seconds:.1f} s" for seconds, step in spent))
