@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import psutil
@@ -12,6 +13,10 @@ from modelyard_server.state import MARK_VARIABLE, RunningServer, read_states, re
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where the kernel keeps POSIX shared memory
 KILL_WAIT_S = 10.0
+STOP_MARGIN_S = 15.0
+"""Seconds that a supervisor gets beyond the time for running inferences: to unload the models, and to kill."""
+
+LOG_DAYS = 7
 
 
 def region_prefix(server_id: str) -> str:
@@ -25,6 +30,19 @@ def region_prefix(server_id: str) -> str:
 def backend_folder(folder: Path, server_id: str) -> Path:
     """The backend directory that was composed for a server."""
     return folder / f"{server_id}.backends"
+
+
+def stop_server(server: RunningServer, folder: Path) -> None:
+    """Lets a server finish the inferences that run, ends it, and leaves nothing of it behind."""
+    try:
+        supervisor = psutil.Process(server.pid)
+        if server.is_alive():
+            supervisor.terminate()
+            supervisor.wait(server.exit_timeout_s + STOP_MARGIN_S)
+    except psutil.Error:  # it is gone already, or takes too long
+        pass
+    finally:
+        clean_up(folder, server)
 
 
 def clean_up(folder: Path, server: RunningServer) -> None:
@@ -42,10 +60,14 @@ def remove_leftovers(folder: Path, server_id: str) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Cleans up after every server whose supervisor died without doing so."""
+    """Cleans up after every server whose supervisor died without doing so, and removes logs that grew old."""
     for server in read_states(folder):
         if not server.is_alive():
             clean_up(folder, server)
+    known = {server.log_path for server in read_states(folder)}
+    for log in set(folder.glob("*.log")) - known:
+        if log.stat().st_mtime < time.time() - LOG_DAYS * 86_400:
+            log.unlink(missing_ok=True)
 
 
 def kill_processes(server_id: str) -> None:

@@ -6,32 +6,20 @@ The routes are those of the KServe v2 protocol and of Triton's model repository 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import select
+from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 from modelyard_server.errors import ModelControlError, UnreachableError
+from modelyard_server.readiness import UNAVAILABLE, ModelState
 
 TIMEOUT_S = 10.0
 LOAD_TIMEOUT_S = 300.0
-READY = "READY"
-UNAVAILABLE = "UNAVAILABLE"
+WATCH_S = 0.5
 
-
-@dataclass(frozen=True)
-class ModelState:
-    """One row of the repository index.
-
-    Attributes:
-        version: empty where no version of the model was ever loaded.
-        state: READY, LOADING, UNLOADING or UNAVAILABLE.
-        reason: Triton's own words for a state other than READY; often empty.
-    """
-
-    name: str
-    version: str
-    state: str
-    reason: str
+JsonT = TypeVar("JsonT", dict[str, Any], list[Any])
 
 
 def server_metadata(url: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
@@ -40,60 +28,52 @@ def server_metadata(url: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
     Raises:
         UnreachableError: nobody answers there, or somebody else than Triton.
     """
-    status, body = _request(url, "GET", "/v2", timeout_s)
-    return dict(_parsed(url, status, body, dict))
+    return _json(url, "GET", "/v2", timeout_s, dict)
 
 
 def repository_index(url: str, timeout_s: float = TIMEOUT_S) -> list[ModelState]:
-    """Every model that the server at `url` knows of, loaded or not, by name and version.
+    """Every version that the server at `url` knows of, loaded or not.
 
     Raises:
         UnreachableError: nobody answers there, or somebody else than Triton.
     """
-    status, body = _request(url, "POST", "/v2/repository/index", timeout_s)
-    rows = [_model_state(row) for row in _parsed(url, status, body, list)]
-    return sorted(rows, key=lambda row: (row.name, row.version.zfill(20)))
+    rows = _json(url, "POST", "/v2/repository/index", timeout_s, list)
+    return [
+        ModelState(row["name"], row.get("version", ""), row.get("state", UNAVAILABLE), row.get("reason", ""))
+        for row in rows
+    ]
 
 
-def load_model(url: str, name: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
-    """Loads a model, or reloads it with what now stands in the repository, and waits until it serves.
+def model_config(url: str, name: str, version: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+    """The configuration of a model that is loaded, with what Triton filled in.
+
+    Raises:
+        UnreachableError: nobody answers there, or the model is not loaded.
+    """
+    return _json(url, "GET", f"/v2/models/{quote(name)}/versions/{quote(version)}/config", timeout_s, dict)
+
+
+def control_model(url: str, name: str, verb: str, timeout_s: float, watch: Callable[[], None] | None = None) -> None:
+    """Loads or unloads a model, and waits until that is done.
+
+    Args:
+        url: "host:port".
+        name: of the model.
+        verb: "load" or "unload".
+        timeout_s: for the whole of it.
+        watch: called about twice a second meanwhile; what it raises ends the waiting.
 
     Raises:
         ModelControlError: Triton refused; the message is Triton's.
-        UnreachableError: nobody answers at `url`.
+        UnreachableError: nobody answers at `url`, or not in time.
     """
-    _control(url, name, "load", timeout_s)
-
-
-def unload_model(url: str, name: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
-    """Takes a model out of service.
-
-    Raises:
-        ModelControlError: Triton refused; the message is Triton's.
-        UnreachableError: nobody answers at `url`.
-    """
-    _control(url, name, "unload", timeout_s)
-
-
-def _control(url: str, name: str, verb: str, timeout_s: float) -> None:
-    status, body = _request(url, "POST", f"/v2/repository/models/{name}/{verb}", timeout_s)
+    status, body = _request(url, "POST", f"/v2/repository/models/{quote(name)}/{verb}", timeout_s, watch)
     if status != 200:
         raise ModelControlError(_error_text(body))
 
 
-def _request(url: str, method: str, path: str, timeout_s: float) -> tuple[int, bytes]:
-    connection = HTTPConnection(url, timeout=timeout_s)
-    try:
-        connection.request(method, path)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except (OSError, HTTPException) as error:
-        raise UnreachableError(f"no Triton answers at {url}: {error or type(error).__name__}.") from error
-    finally:
-        connection.close()
-
-
-def _parsed(url: str, status: int, body: bytes, expected: type) -> Any:
+def _json(url: str, method: str, path: str, timeout_s: float, expected: type[JsonT]) -> JsonT:
+    status, body = _request(url, method, path, timeout_s)
     try:
         value = json.loads(body)
     except ValueError:
@@ -103,12 +83,31 @@ def _parsed(url: str, status: int, body: bytes, expected: type) -> Any:
     return value
 
 
+def _request(
+    url: str, method: str, path: str, timeout_s: float, watch: Callable[[], None] | None = None
+) -> tuple[int, bytes]:
+    connection = HTTPConnection(url, timeout=timeout_s)
+    try:
+        connection.request(method, path)
+        if watch:
+            _watch_until_answered(connection, watch, timeout_s)
+        response = connection.getresponse()
+        return response.status, response.read()
+    except (OSError, HTTPException) as error:
+        raise UnreachableError(f"no Triton answers at {url}: {error or type(error).__name__}") from error
+    finally:
+        connection.close()
+
+
+def _watch_until_answered(connection: HTTPConnection, watch: Callable[[], None], timeout_s: float) -> None:
+    waited = 0.0
+    while waited < timeout_s and not select.select([connection.sock], [], [], WATCH_S)[0]:
+        waited += WATCH_S
+        watch()
+
+
 def _error_text(body: bytes) -> str:
     try:
         return str(json.loads(body)["error"])
     except (ValueError, KeyError, TypeError):
         return body[:200].decode(errors="replace")
-
-
-def _model_state(row: dict[str, Any]) -> ModelState:
-    return ModelState(row["name"], row.get("version", ""), row.get("state", UNAVAILABLE), row.get("reason", ""))

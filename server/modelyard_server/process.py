@@ -3,50 +3,43 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
 import uuid
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import final
 
 import psutil
 
 from modelyard_server.cache import locked, make_folder
-from modelyard_server.cleanup import backend_folder, clean_up, region_prefix, sweep
-from modelyard_server.control import READY, repository_index
-from modelyard_server.errors import ModelsNotReadyError, ReadyTimeoutError, ServerDiedError, UnreachableError
+from modelyard_server.checks import check_config_name, check_numpy, check_platform, check_python, check_repository
+from modelyard_server.cleanup import backend_folder, stop_server, sweep
+from modelyard_server.errors import (
+    ModelsNotReadyError,
+    PortInUseError,
+    ReadyTimeoutError,
+    ServerDiedError,
+    StartError,
+    UnreachableError,
+)
 from modelyard_server.install import Triton, install_triton
-from modelyard_server.state import MARK_VARIABLE, RunningServer, run_dir, write_state
-from modelyard_server.supervisor import DRAIN_MARGIN_S
+from modelyard_server.launch import ServerOptions, compose_backends, triton_command, triton_environment
+from modelyard_server.libraries import check_libraries
+from modelyard_server.log import last_errors, read_log, still_loading
+from modelyard_server.models import stall_message, states_of
+from modelyard_server.ports import LOOPBACK, check_ports, free_ports
+from modelyard_server.readiness import LOADING, ModelState, not_ready
+from modelyard_server.state import RunningServer, read_states, run_dir, write_state
+from modelyard_server.stubs import StallWatch
 from modelyard_server.wheels import Progress, no_progress
 
-LOOPBACK = "127.0.0.1"
-BACKENDS = Path(__file__).parent / "backends"
+__all__ = ["ServerOptions", "TritonServer", "free_ports"]
+
+READY_TIMEOUT_S = 300.0
 POLL_S = 0.05
-
-
-@dataclass(frozen=True)
-class ServerOptions:
-    """What is served, and where.
-
-    Attributes:
-        config_name: serve `<model>/configs/<config_name>.pbtxt` where it stands.
-        exit_timeout_s: how long running inferences may take once the server was told to stop.
-        response_cache_bytes: of the cache for models whose config asks for it.
-    """
-
-    repository: Path
-    http_port: int = 8000
-    grpc_port: int = 8001
-    metrics_port: int = 8002
-    config_name: str | None = None
-    exit_timeout_s: int = 15
-    response_cache_bytes: int = 64 << 20
 
 
 @final
@@ -63,28 +56,14 @@ class TritonServer:
 
     def __init__(self, options: ServerOptions, *, detached: bool = False, progress: Progress = no_progress) -> None:
         self.options = options
-        self.folder = run_dir()
-        self.log_path = self.folder / f"{options.http_port}.log"
+        self.http_url, self.grpc_url, self.metrics_url = (f"{LOOPBACK}:{port}" for port in options.ports.values())
+        self._folder = run_dir()
+        self.log_path = self._folder / f"{options.http_port}.log"
         self._detached = detached
         self._progress = progress
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._state: RunningServer | None = None
         self._lifeline: int | None = None
-
-    @property
-    def http_url(self) -> str:
-        """The address as host:port."""
-        return f"{LOOPBACK}:{self.options.http_port}"
-
-    @property
-    def grpc_url(self) -> str:
-        """The address as host:port."""
-        return f"{LOOPBACK}:{self.options.grpc_port}"
-
-    @property
-    def metrics_url(self) -> str:
-        """The address as host:port."""
-        return f"{LOOPBACK}:{self.options.metrics_port}"
 
     def __enter__(self) -> TritonServer:
         self.start()
@@ -100,138 +79,172 @@ class TritonServer:
     ) -> None:
         self.stop()
 
+    @property
+    def state(self) -> RunningServer:
+        """What is written down of this server.
+
+        Raises:
+            StartError: it was not started, or was stopped.
+        """
+        if self._state is None:
+            raise StartError("this server is not started. Call start() first.")
+        return self._state
+
     def start(self) -> None:
-        """Starts Triton and returns at once."""
+        """Starts Triton and returns at once; `wait_ready` waits for it.
+
+        Raises:
+            PreflightError: this machine, or what was asked for, cannot be served.
+            InstallError: Triton cannot be had.
+            StartError: the disk is full, or the cache folder cannot be written.
+        """
+        check_platform()
+        check_python()
+        check_numpy()
+        check_repository(self.options.repository)
+        check_config_name(self.options.repository, self.options.config_name)
+        check_ports(self.options.ports)
         triton = install_triton(progress=self._progress)
-        make_folder(self.folder)
-        with locked(self.folder / "run.lock"):
-            sweep(self.folder)
+        check_libraries(triton)
+        make_folder(self._folder)
+        with locked(self._folder / "run.lock"):  # two that start on one port must see each other
+            sweep(self._folder)
+            self._check_claims()
             self._launch(triton)
+
+    def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> list[ModelState]:
+        """Waits until every model of the repository serves; returns their states.
+
+        Raises:
+            ModelsNotReadyError: Triton runs, but a model did not load; the message holds the reasons.
+            ServerDiedError: Triton ended; the message holds the reason.
+            StartError: Triton hangs.
+            ReadyTimeoutError: it takes longer than `timeout_s`.
+        """
+        watch, deadline = StallWatch(self.state), time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            states = self._states_now()
+            if states is not None and all(row.state != LOADING for row in states):
+                return self._ready(states)
+            if watch.is_stalled():
+                raise StartError(stall_message(self.state, read_log(self.log_path)))
+            time.sleep(POLL_S)
+        loading = ", ".join(still_loading(read_log(self.log_path))) or "nothing that its log names"
+        raise ReadyTimeoutError(
+            f"Triton is not ready after {timeout_s:g} s; still loading: {loading}. Its log: {self.log_path}"
+        )
+
+    def wait(self) -> None:
+        """Waits until the server ends because somebody stopped it.
+
+        Raises:
+            ServerDiedError: it ended by itself; the message holds the reason.
+        """
+        if self._supervisor is not None and self._supervisor.wait() != 0:
+            raise self._died()
+
+    def stop(self) -> None:
+        """Drains and stops; returns when no process and no shared memory of the server is left.
+
+        An interruption meanwhile (Ctrl-C) ends the draining, not the cleaning up.
+        """
+        if self._supervisor is None or self._state is None:
+            return
+        try:
+            stop_server(self._state, self._folder)
+        finally:
+            self._supervisor.wait()
+            if self._lifeline is not None:
+                os.close(self._lifeline)
+            self._supervisor = self._state = self._lifeline = None
+
+    def _check_claims(self) -> None:
+        """A server of ours that is still loading does not listen yet, but its ports are taken."""
+        wanted = {self.http_url, self.grpc_url, self.metrics_url}
+        for other in read_states(self._folder):
+            taken = sorted(wanted & set(other.urls))
+            if taken:
+                raise PortInUseError(
+                    f"port {taken[0].rpartition(':')[2]} belongs to the embedded Triton over {other.repository}. "
+                    f"Stop it with `modelyard stop --http-port {other.http_port}`, or choose other ports."
+                )
 
     def _launch(self, triton: Triton) -> None:
         server_id = uuid.uuid4().hex[:12]
-        backends = compose_backends(triton, backend_folder(self.folder, server_id))
-        command = [sys.executable, "-m", "modelyard_server.supervisor"]
-        command += [f"--folder={self.folder}", f"--exit-timeout={self.options.exit_timeout_s}"]
-        environment = server_environment(triton, server_id)
-        with ExitStack() as stack:
-            log = stack.enter_context(self.log_path.open("wb"))
-            inherited = []
-            if not self._detached:
-                reader, self._lifeline = os.pipe()
-                stack.callback(os.close, reader)
-                inherited.append(reader)
-                command.append(f"--lifeline={reader}")
-            command += ["--", *triton_command(triton, self.options, backends, server_id)]
-            self._supervisor = subprocess.Popen(
-                command,
+        backends = backend_folder(self._folder, server_id)
+        try:
+            compose_backends(triton, self.options, backends)
+            self._supervisor = self._spawn(
+                triton_command(triton, self.options, backends, server_id), triton_environment(triton, server_id)
+            )
+            self._state = self._described(server_id, self._supervisor.pid)
+            write_state(self._folder, self._state)
+        except OSError as error:
+            self.stop()
+            raise StartError(
+                f"cannot write into {self._folder}: {error.strerror}. "
+                "Free space there, or name another cache folder in MODELYARD_CACHE."
+            ) from error
+
+    def _spawn(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        """Starts the supervisor in a session of its own: a terminal's Ctrl-C reaches this process alone."""
+        supervisor = [sys.executable, "-m", "modelyard_server.supervisor", f"--folder={self._folder}"]
+        supervisor.append(f"--exit-timeout={self.options.exit_timeout_s}")
+        with self._lifeline_end() as lifeline, self.log_path.open("wb") as log:
+            return subprocess.Popen(
+                [*supervisor, *(f"--lifeline={fd}" for fd in lifeline), "--", *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=environment,
-                pass_fds=inherited,
+                pass_fds=lifeline,
                 start_new_session=True,
             )
-        self._state = RunningServer(
+
+    @contextmanager
+    def _lifeline_end(self) -> Iterator[tuple[int, ...]]:
+        """The reading end of a pipe that this process keeps open while it lives; none for a detached server."""
+        if self._detached:
+            yield ()
+            return
+        reader, self._lifeline = os.pipe()
+        try:
+            yield (reader,)
+        finally:
+            os.close(reader)
+
+    def _described(self, server_id: str, pid: int) -> RunningServer:
+        return RunningServer(
             id=server_id,
-            pid=self._supervisor.pid,
-            created=psutil.Process(self._supervisor.pid).create_time(),
+            pid=pid,
+            created=psutil.Process(pid).create_time(),
             repository=self.options.repository.resolve(),
             config_name=self.options.config_name,
             http_url=self.http_url,
             grpc_url=self.grpc_url,
             metrics_url=self.metrics_url,
             log_path=self.log_path,
+            exit_timeout_s=self.options.exit_timeout_s,
         )
-        write_state(self.folder, self._state)
 
-    def wait_ready(self, timeout_s: float = 300.0) -> None:
-        """Waits until every model is ready."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            if self._supervisor is None or self._supervisor.poll() is not None:
-                raise ServerDiedError(f"Triton ended while it started; see {self.log_path}")
-            try:
-                rows = repository_index(self.http_url)
-            except UnreachableError:
-                time.sleep(POLL_S)
-                continue
-            failed = {row.name: row.reason for row in rows if row.state != READY}
-            if failed:
-                raise ModelsNotReadyError(f"not ready: {failed}; see {self.log_path}", failed)
-            return
-        raise ReadyTimeoutError(f"Triton is not ready after {timeout_s:g} s; see {self.log_path}")
-
-    def stop(self) -> None:
-        """Drains and stops; returns when no process and no shared memory of the server is left."""
-        if self._supervisor is None or self._state is None:
-            return
-        self._supervisor.terminate()
+    def _states_now(self) -> list[ModelState] | None:
+        """The models' states; None while Triton does not listen yet, which it does once all models had their turn."""
+        if self._supervisor is not None and self._supervisor.poll() is not None:
+            raise self._died()
         try:
-            self._supervisor.wait(self.options.exit_timeout_s + 2 * DRAIN_MARGIN_S)
-        except subprocess.TimeoutExpired:
-            self._supervisor.kill()
-            self._supervisor.wait()
-        clean_up(self.folder, self._state)
-        if self._lifeline is not None:
-            os.close(self._lifeline)
-        self._supervisor = self._state = self._lifeline = None
+            return states_of(self.state)
+        except UnreachableError:
+            return None
 
+    def _ready(self, states: list[ModelState]) -> list[ModelState]:
+        reasons = not_ready(states)
+        if not reasons:
+            return states
+        lines = "".join(f"\n  {name}: {reason}" for name, reason in reasons.items())
+        count = len({row.name for row in states})
+        raise ModelsNotReadyError(
+            f"{len(reasons)} of {count} models did not load:{lines}\nTriton's log: {self.log_path}", reasons
+        )
 
-def compose_backends(triton: Triton, folder: Path) -> Path:
-    """Makes a backend directory: Triton's Python backend, and this package's backends over it."""
-    folder.mkdir(parents=True)
-    (folder / "python").symlink_to(triton.python_backend)
-    for model in BACKENDS.glob("*/model.py"):
-        (folder / model.parent.name).symlink_to(model.parent)
-    return folder
-
-
-def triton_command(triton: Triton, options: ServerOptions, backends: Path, server_id: str) -> list[str]:
-    """Tritonserver's command line."""
-    command = [
-        str(triton.tritonserver),
-        f"--model-repository={options.repository.resolve()}",
-        f"--backend-directory={backends}",
-        f"--cache-directory={triton.caches}",
-        f"--cache-config=local,size={options.response_cache_bytes}",
-        f"--http-address={LOOPBACK}",
-        f"--http-port={options.http_port}",
-        f"--grpc-address={LOOPBACK}",
-        f"--grpc-port={options.grpc_port}",
-        f"--metrics-address={LOOPBACK}",
-        f"--metrics-port={options.metrics_port}",
-        "--model-control-mode=explicit",
-        "--load-model=*",
-        "--exit-on-error=false",
-        "--strict-readiness=true",
-        f"--exit-timeout-secs={options.exit_timeout_s}",
-        f"--backend-config=python,shm-region-prefix-name={region_prefix(server_id)}",
-        "--log-format=ISO8601",
-    ]
-    return command + ([f"--model-config-name={options.config_name}"] if options.config_name else [])
-
-
-def server_environment(triton: Triton, server_id: str) -> dict[str, str]:
-    """The environment of Triton and of its Python processes."""
-    import sysconfig
-
-    libraries = [str(sysconfig.get_config_var("LIBDIR")), str(triton.library_path)]
-    return {
-        **os.environ,
-        MARK_VARIABLE: server_id,
-        # A stub finds the standard library and the packages through the first python3 on PATH.
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        "LD_LIBRARY_PATH": os.pathsep.join(libraries),
-        "PYTHONDONTWRITEBYTECODE": "1",  # a version folder holds what was published, and nothing else
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on just now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for opened in sockets:
-            opened.bind((LOOPBACK, 0))
-        return [int(opened.getsockname()[1]) for opened in sockets]
+    def _died(self) -> ServerDiedError:
+        return ServerDiedError(f"Triton ended: {last_errors(read_log(self.log_path))}. Its log: {self.log_path}")

@@ -1,4 +1,4 @@
-"""What is written down of a running server, so that a later command finds it: `<cache>/run/<http_port>.json`.
+"""What is written down of a running server, so that a later command finds it: `<cache>/run/<host>/<http_port>.json`.
 
 A server is recognised by its supervisor's pid and start time (a pid alone is used again), and each of its processes
 by an environment variable that they inherit.
@@ -7,6 +7,7 @@ by an environment variable that they inherit.
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ class RunningServer:
         created: when that process was started, in seconds since the epoch.
         repository: absolute.
         config_name: the value of `--model-config-name`.
-        http_url: "127.0.0.1:<port>", as the others.
+        http_url: host:port, as the others.
+        exit_timeout_s: how long running inferences may take once the server was told to stop.
     """
 
     id: str
@@ -43,11 +45,17 @@ class RunningServer:
     grpc_url: str
     metrics_url: str
     log_path: Path
+    exit_timeout_s: int
 
     @property
     def http_port(self) -> int:
         """The port that names this server."""
         return int(self.http_url.rpartition(":")[2])
+
+    @property
+    def urls(self) -> tuple[str, str, str]:
+        """Where it listens: HTTP, gRPC, metrics."""
+        return self.http_url, self.grpc_url, self.metrics_url
 
     def is_alive(self) -> bool:
         """Whether its supervisor still runs."""
@@ -62,8 +70,27 @@ class RunningServer:
 
 
 def run_dir(cache: Path | None = None) -> Path:
-    """The folder of what is known of running servers, and of their logs."""
-    return (cache or cache_dir()) / "run"
+    """The folder of what is known of this host's running servers, and of their logs.
+
+    One for each host: a home folder may be shared, and a pid of another host says nothing here.
+    """
+    return (cache or cache_dir()) / "run" / socket.gethostname()
+
+
+def running_servers(repository: Path | None = None, folder: Path | None = None) -> list[RunningServer]:
+    """The embedded servers of this user that run on this host, by HTTP port.
+
+    Args:
+        repository: only those that serve this model repository.
+        folder: where they are written down; `run_dir()` by default.
+    """
+    alive = [server for server in read_states(folder or run_dir()) if server.is_alive()]
+    return [server for server in alive if repository is None or server.repository == repository.resolve()]
+
+
+def server_at(http_url: str) -> RunningServer | None:
+    """The embedded server of this user that listens at a URL, if one does."""
+    return next((server for server in running_servers() if server.http_url == http_url), None)
 
 
 def state_path(folder: Path, http_port: int) -> Path:

@@ -13,7 +13,10 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+import psutil
 
 from modelyard_server.cleanup import kill_processes, remove_leftovers
 from modelyard_server.state import MARK_VARIABLE, read_states, remove_state
@@ -21,6 +24,8 @@ from modelyard_server.state import MARK_VARIABLE, read_states, remove_state
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+HANG_S = 2.0
+POLL_S = 0.05
 DRAIN_MARGIN_S = 5.0
 """Seconds that Triton gets beyond its own `--exit-timeout-secs`, to unload its models."""
 
@@ -33,10 +38,10 @@ def main() -> int:
     parser.add_argument("--lifeline", type=int, help="a pipe whose end means that the starting process is gone")
     parser.add_argument("command", nargs="+", help="tritonserver and its arguments")
     arguments = parser.parse_args()
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)  # a stub that outlives Triton becomes a child of this process
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)  # a Python process that outlives Triton becomes a child of this one
     wakeup = _wake_on_signals()
-    triton = subprocess.Popen(arguments.command, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent)
     try:
+        triton = subprocess.Popen(arguments.command, stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent)
         told = _wait(triton, wakeup, arguments.lifeline)
         _end(triton, arguments.exit_timeout + DRAIN_MARGIN_S)
         if not told:
@@ -70,14 +75,26 @@ def _wait(triton: subprocess.Popen[bytes], wakeup: int, lifeline: int | None) ->
 
 
 def _end(triton: subprocess.Popen[bytes], timeout_s: float) -> None:
-    """Lets Triton finish the inferences that run, and kills it where it takes longer than allowed."""
+    """Lets Triton finish the inferences that run, and kills it where it takes longer than allowed or hangs."""
     triton.terminate()
+    deadline, hanging_since = time.monotonic() + timeout_s, None
+    while triton.poll() is None:
+        now = time.monotonic()
+        hanging_since = (hanging_since or now) if _waits_for_the_dead(triton) else None
+        if now > deadline or (hanging_since and now > hanging_since + HANG_S):
+            _say("tritonserver does not end and is killed")
+            triton.kill()
+            triton.wait()
+        time.sleep(POLL_S)
+
+
+def _waits_for_the_dead(triton: subprocess.Popen[bytes]) -> bool:
+    """Whether every model is unloaded except those whose Python process died: Triton never gets done with these."""
     try:
-        triton.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        _say(f"tritonserver did not end within {timeout_s:.0f} s of SIGTERM and is killed")
-        triton.kill()
-        triton.wait()
+        states = [child.status() for child in psutil.Process(triton.pid).children()]
+    except psutil.Error:
+        return False
+    return bool(states) and all(state == psutil.STATUS_ZOMBIE for state in states)
 
 
 def _leave_nothing(folder: Path, server_id: str) -> None:

@@ -1,0 +1,122 @@
+"""What must hold before Triton is started. Each check raises one sentence with the way out, and returns nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+
+from modelyard_server.errors import NumpyVersionError, RepositoryError, UnsupportedPlatformError
+from modelyard_server.install import PYTHON_VERSIONS
+from modelyard_server.readiness import is_model_name
+
+MIN_GLIBC = (2, 35)
+
+
+def check_platform() -> None:
+    """The binaries are for Linux on x86_64 with glibc 2.35 or later.
+
+    Raises:
+        UnsupportedPlatformError: this is something else.
+    """
+    system, machine = platform.system(), platform.machine()
+    if (system, machine) != ("Linux", "x86_64"):
+        raise UnsupportedPlatformError(
+            f"the embedded Triton runs on Linux x86_64; this is {system} {machine}. "
+            "Run Triton's container instead: docker compose up"
+        )
+    found = glibc_version()
+    if found < MIN_GLIBC:
+        name = f"glibc {found[0]}.{found[1]}" if found != (0, 0) else "another C library than glibc"
+        raise UnsupportedPlatformError(
+            f"the embedded Triton needs glibc {MIN_GLIBC[0]}.{MIN_GLIBC[1]} or later; this machine has {name}. "
+            "Use Debian 12, Ubuntu 22.04 or later, or run Triton's container: docker compose up"
+        )
+
+
+def glibc_version() -> tuple[int, int]:
+    """Major and minor version; (0, 0) where the C library is another."""
+    try:
+        major, minor = (os.confstr("CS_GNU_LIBC_VERSION") or "").removeprefix("glibc ").split(".")[:2]
+        return int(major), int(minor)
+    except (ValueError, OSError):
+        return 0, 0
+
+
+def check_python(version: tuple[int, int] = sys.version_info[:2]) -> None:
+    """Triton's Python backend comes for a few versions of Python.
+
+    Raises:
+        UnsupportedPlatformError: `version` is none of them.
+    """
+    name = f"{version[0]}.{version[1]}"
+    if name not in PYTHON_VERSIONS:
+        raise UnsupportedPlatformError(
+            f"the embedded Triton's Python models run on Python {', '.join(PYTHON_VERSIONS)}; this is {name}. "
+            "Make the environment with another: make env PYTHON=python3.11"
+        )
+
+
+def check_numpy() -> None:
+    """The Python backend of Triton 2.51 was built against numpy 1: with 2 every output comes back empty, silently.
+
+    Reads the metadata of this environment, which is the one that the Python backend runs in; imports nothing.
+
+    Raises:
+        NumpyVersionError: numpy is absent, or 2.0 or later.
+    """
+    try:
+        found = importlib.metadata.version("numpy")
+    except importlib.metadata.PackageNotFoundError:
+        found = ""
+    if not found or int(found.split(".")[0]) >= 2:
+        got = f"is {found}, with which outputs come back empty" if found else "is not installed"
+        raise NumpyVersionError(
+            f"the embedded Triton's Python models need numpy 1.x in {sys.prefix}; there it {got}. "
+            f"Run: {sys.executable} -m pip install 'numpy<2'"
+        )
+
+
+def check_repository(repository: Path) -> None:
+    """A model repository is a folder of models.
+
+    Raises:
+        RepositoryError: it is missing, a file, unreadable, or holds no model.
+    """
+    if not repository.exists():
+        raise RepositoryError(f"there is no model repository at {repository.absolute()}. Name an existing folder.")
+    if not repository.is_dir():
+        raise RepositoryError(f"{repository.absolute()} is a file; a model repository is a folder of models.")
+    try:
+        models = model_folders(repository)
+    except OSError as error:
+        raise RepositoryError(f"cannot read the model repository {repository.absolute()}: {error.strerror}.") from error
+    if not models:
+        raise RepositoryError(
+            f"the model repository {repository.absolute()} holds no model: expected a folder for each, "
+            "with a config.pbtxt and numbered versions in it."
+        )
+
+
+def model_folders(repository: Path) -> list[str]:
+    """The names of the models that a repository holds, sorted.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return sorted(path.name for path in repository.iterdir() if is_model_name(path.name) and path.is_dir())
+
+
+def check_config_name(repository: Path, name: str | None) -> None:
+    """A config name that no model has would silently serve every config.pbtxt.
+
+    Raises:
+        RepositoryError: no model has `configs/<name>.pbtxt`.
+    """
+    known = sorted({path.stem for path in repository.glob("*/configs/*.pbtxt")})
+    if name is not None and name not in known:
+        raise RepositoryError(
+            f"no model in {repository} has a configs/{name}.pbtxt; there are: {', '.join(known) or 'none'}."
+        )

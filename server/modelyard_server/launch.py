@@ -1,0 +1,92 @@
+"""How the embedded Triton is run: its command line, its environment, its backend directory."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard_server.cleanup import region_prefix
+from modelyard_server.install import Triton
+from modelyard_server.libraries import library_path
+from modelyard_server.ports import LOOPBACK
+from modelyard_server.state import MARK_VARIABLE
+
+BACKENDS = Path(__file__).parent / "backends"
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """What is served, and where.
+
+    Attributes:
+        repository: the model repository.
+        http_port: of loopback, as the others.
+        config_name: serve `<model>/configs/<config_name>.pbtxt` where it stands, and config.pbtxt elsewhere.
+        backends: a folder of Python-based backends, `<name>/model.py` each.
+        exit_timeout_s: how long running inferences may take once the server was told to stop.
+        response_cache_bytes: of the cache for the models whose config asks for one; 0 serves without.
+    """
+
+    repository: Path
+    http_port: int = 8000
+    grpc_port: int = 8001
+    metrics_port: int = 8002
+    config_name: str | None = None
+    backends: Path = BACKENDS
+    exit_timeout_s: int = 15
+    response_cache_bytes: int = 64 << 20
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Each port under the name of its service."""
+        return {"http": self.http_port, "grpc": self.grpc_port, "metrics": self.metrics_port}
+
+
+def compose_backends(triton: Triton, options: ServerOptions, folder: Path) -> None:
+    """Makes a backend directory out of links: Triton's Python backend, and the Python-based backends over it.
+
+    Which implementation serves `backend: "onnxruntime"` is decided here, not in a config: configs stay portable.
+    """
+    folder.mkdir(parents=True)
+    (folder / "python").symlink_to(triton.python_backend)
+    for model in options.backends.glob("*/model.py"):
+        (folder / model.parent.name).symlink_to(model.parent.resolve())
+
+
+def triton_command(triton: Triton, options: ServerOptions, backends: Path, server_id: str) -> list[str]:
+    """Tritonserver's command line."""
+    command = [
+        str(triton.tritonserver),
+        f"--model-repository={options.repository.resolve()}",
+        f"--backend-directory={backends}",
+        f"--cache-directory={triton.caches}",
+        *(f"--{name}-address={LOOPBACK}" for name in options.ports),
+        *(f"--{name}-port={port}" for name, port in options.ports.items()),
+        "--model-control-mode=explicit",
+        "--load-model=*",
+        "--exit-on-error=false",  # one model that does not load must not take the others down
+        "--strict-readiness=true",
+        f"--exit-timeout-secs={options.exit_timeout_s}",
+        f"--backend-config=python,shm-region-prefix-name={region_prefix(server_id)}",
+        "--log-format=ISO8601",
+    ]
+    if options.response_cache_bytes:
+        command.append(f"--cache-config=local,size={options.response_cache_bytes}")
+    if options.config_name:
+        command.append(f"--model-config-name={options.config_name}")
+    return command
+
+
+def triton_environment(triton: Triton, server_id: str) -> dict[str, str]:
+    """The environment of Triton and of its Python processes: this one, and what they need."""
+    return {
+        **os.environ,
+        MARK_VARIABLE: server_id,
+        # A Python process finds its standard library and packages by the first python3 on PATH.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "LD_LIBRARY_PATH": library_path(triton),
+        "PYTHONDONTWRITEBYTECODE": "1",  # a version's folder holds what was published, and nothing else
+        "PYTHONUNBUFFERED": "1",  # what a model prints must be in the log when its process dies
+    }
