@@ -217,7 +217,7 @@ class _GrpcTransport:
             answer = await getattr(self._stub, method.name)(message, timeout=deadline.left(), metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise grpc_wire.error_of(error, deadline, self._endpoint, call) from error
-        return method.decode(answer)
+        return grpc_wire.decode(answer, self._endpoint, call)
 
     def _open(self) -> grpc.aio.Channel:
         if self._credentials is None:

@@ -283,7 +283,7 @@ class _GrpcTransport:
         except ValueError as error:
             # How grpc says that another thread has closed the channel.
             raise ClientClosed(f"this client was closed during the call ({error}).") from error
-        return method.decode(answer)
+        return grpc_wire.decode(answer, self._endpoint, call)
 
     def close(self) -> None:
         self._channel.close()

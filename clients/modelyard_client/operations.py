@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,11 +76,11 @@ class Operations:
 
     def metadata(self, model: str, version: str, deadline: float | None) -> Flow[ModelMetadata]:
         """The model's metadata, asked for anew."""
-        return (yield from self._send(GetMetadata(checked_model(model), version), self._until(deadline)))
+        return (yield from self._send(GetMetadata(*checked_model(model, version)), self._until(deadline)))
 
     def config(self, model: str, version: str, deadline: float | None) -> Flow[Any]:
         """The model's configuration, asked for anew."""
-        return (yield from self._send(GetConfig(checked_model(model), version), self._until(deadline)))
+        return (yield from self._send(GetConfig(*checked_model(model, version)), self._until(deadline)))
 
     def signature(self, model: str, version: str) -> Flow[ModelSignature]:
         """What requests to the model are checked against, asked for anew."""
@@ -117,7 +118,7 @@ class Operations:
     def wait_ready(self, model: str | None, version: str, timeout: float) -> Flow[None]:
         """Returns once a server says that it, or the model on it, is ready."""
         until = Deadline(timeout)
-        question = ServerReady() if model is None else ModelReady(checked_model(model), version)
+        question = ServerReady() if model is None else ModelReady(*checked_model(model, version))
         while True:
             reason: ClientError = self._not_ready(model, timeout)
             try:
@@ -148,7 +149,7 @@ class Operations:
             # A server that is gone has unmapped everything.
             return True
         except ClientError as error:
-            logger.warning("%s stays mapped: %s", region.key, error)
+            logger.info("%s stays mapped for now: %s", region.key, error)
             return False
         return True
 
@@ -179,8 +180,8 @@ class Operations:
         return (yield from self._fetch_signature(model, version, until)), True
 
     def _fetch_signature(self, model: str, version: str, until: Deadline) -> Flow[ModelSignature]:
-        metadata = yield from self._send(GetMetadata(checked_model(model), version), until)
-        config = yield from self._send(GetConfig(model, version), until)
+        metadata = yield from self._send(GetMetadata(*checked_model(model, version)), until)
+        config = yield from self._send(GetConfig(*checked_model(model, version)), until)
         signature = signature_of(metadata, config)
         self._signatures[model, version] = signature
         return signature
@@ -196,8 +197,10 @@ class Operations:
         )
 
 
-def checked_model(model: str) -> str:
-    """Raises InvalidInput for what cannot be a model's name."""
+def checked_model(model: str, version: str) -> tuple[str, str]:
+    """Raises InvalidInput for what cannot be a model's name or version."""
     if not isinstance(model, str) or not model:
         raise InvalidInput(f"the model's name is {model!r}; expected the name of its folder in the repository.")
-    return model
+    if not isinstance(version, str) or not re.fullmatch(r"(?a:\d*)", version):
+        raise InvalidInput(f"the version of model '{model}' is {version!r}; expected a number as text, or ''.")
+    return model, version

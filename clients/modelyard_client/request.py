@@ -162,6 +162,16 @@ def build_request(
     Raises:
         InvalidInput: A name, dtype, shape or option does not fit the model.
     """
+    try:
+        return _build_request(signature, inputs, options, shared)
+    except InvalidInput as error:
+        error.model, error.request_id = signature.model, options.request_id
+        raise
+
+
+def _build_request(
+    signature: ModelSignature, inputs: Inputs, options: InferOptions, shared: SharedTensors
+) -> InferRequest:
     check_names(signature, "input", [*inputs, *shared.inputs], signature.inputs)
     _check_missing(signature, {*inputs, *shared.inputs})
     _check_calling(signature, options)

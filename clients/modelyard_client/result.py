@@ -11,12 +11,12 @@ from modelyard_client.errors import UnexpectedAnswer
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """An output as it came: `data` is None where it lies in shared memory."""
+    """An output as it came; `data` is empty where it lies in shared memory."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
-    data: bytes | memoryview | None
+    data: bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Result(Mapping[str, Array]):
         return f"<Result of {self.model}/{self.model_version}: {outputs}>"
 
 
-def decode_response(response: InferResponse, request_id: str, shared: Mapping[str, memoryview] | None = None) -> Result:
+def decode_response(response: InferResponse, request_id: str, shared: Mapping[str, memoryview]) -> Result:
     """Reads the outputs.
 
     Args:
@@ -71,13 +71,15 @@ def decode_response(response: InferResponse, request_id: str, shared: Mapping[st
     Raises:
         UnexpectedAnswer: An output's datatype is unknown, or its content does not have its shape's size.
     """
-    arrays = {output.name: _decode_output(response, output, shared or {}) for output in response.outputs}
+    arrays = {output.name: _decode_output(response, output, shared) for output in response.outputs}
     return Result(arrays, model=response.model, model_version=response.version, request_id=request_id)
 
 
 def _decode_output(response: InferResponse, output: OutputTensor, shared: Mapping[str, memoryview]) -> Array:
-    data = output.data if output.data is not None else _used(output, shared[output.name])
+    data = output.data
     try:
+        if output.name in shared:
+            data = _used(output, shared[output.name])
         return decode(data, output.datatype, output.shape)
     except (KeyError, ValueError) as error:
         raise UnexpectedAnswer(

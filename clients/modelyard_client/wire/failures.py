@@ -96,10 +96,8 @@ def refused(status: str, words: str, endpoint: Endpoint, call: Call[Any]) -> Cli
 
 
 def _shared_memory(words: str, endpoint: Endpoint, call: Call[Any]) -> ClientError:
-    sentence = (
-        f"{endpoint.url} cannot use the shared-memory region ({words}): it must see this machine's /dev/shm, "
-        "which for a container means --ipc=host."
-    )
+    hint = ": it must see this machine's /dev/shm (a container: --ipc=host) and may open this user's files"
+    sentence = f"{endpoint.url} cannot use the shared-memory region ({words}){hint if 'open' in words else ''}."
     return failed(SharedMemoryFailed, sentence, endpoint, call)
 
 

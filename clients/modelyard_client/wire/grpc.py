@@ -96,20 +96,26 @@ def _set_parameters(target: Any, parameters: Mapping[str, Parameter]) -> None:
             target[name].string_param = value
 
 
-def decode_infer(message: Any) -> InferResponse:
+def _decode_infer(message: Any) -> InferResponse:
     """The answer in a `ModelInferResponse`."""
-    # Triton leaves no gap in the raw contents for an output in shared memory.
-    contents = iter(message.raw_output_contents)
+    # An output in shared memory has an empty content here, so the two lists go together.
     outputs = tuple(
-        OutputTensor(
-            output.name,
-            output.datatype,
-            tuple(output.shape),
-            None if "shared_memory_region" in output.parameters else next(contents),
-        )
-        for output in message.outputs
+        OutputTensor(output.name, output.datatype, tuple(output.shape), content)
+        for output, content in zip(message.outputs, message.raw_output_contents, strict=True)
     )
     return InferResponse(message.model_name, message.model_version, message.id, outputs)
+
+
+def decode(message: Any, endpoint: Endpoint, call: Call[Any]) -> Any:
+    """The answer to a call.
+
+    Raises:
+        UnexpectedAnswer: The message is not one that Triton sends.
+    """
+    try:
+        return METHODS[type(call)].decode(message)
+    except ValueError as error:
+        raise not_triton(f"{type(error).__name__}: {error}", endpoint, call) from error
 
 
 def _decode_metadata(message: Any) -> ModelMetadata:
@@ -144,7 +150,7 @@ METHODS: dict[type[Call[Any]], Method] = {
         lambda call: pb.ModelConfigRequest(name=call.name, version=call.version),
         lambda answer: answer.config,
     ),
-    calls.Infer: Method("ModelInfer", lambda call: encode_infer(call.request), decode_infer),
+    calls.Infer: Method("ModelInfer", lambda call: encode_infer(call.request), _decode_infer),
     calls.RegisterRegion: Method(
         "SystemSharedMemoryRegister",
         lambda call: pb.SystemSharedMemoryRegisterRequest(name=call.name, key=call.key, byte_size=call.size),

@@ -151,10 +151,10 @@ def _decode_infer(response: HttpResponse) -> InferResponse:
     contents = memoryview(response.body)[size:]
     outputs = []
     for output in answer.get("outputs", []):
-        taken = output.get("parameters", {}).get("binary_data_size")
-        data = None if taken is None else contents[:taken]
-        contents = contents[taken or 0 :]
-        outputs.append(OutputTensor(output["name"], output["datatype"], tuple(output["shape"]), data))
+        # An output in shared memory has no content here.
+        taken = output.get("parameters", {}).get("binary_data_size", 0)
+        outputs.append(OutputTensor(output["name"], output["datatype"], tuple(output["shape"]), contents[:taken]))
+        contents = contents[taken:]
     return InferResponse(answer["model_name"], answer["model_version"], answer.get("id", ""), tuple(outputs))
 
 

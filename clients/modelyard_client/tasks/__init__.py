@@ -1,0 +1,8 @@
+"""Text in, typed result out: one file a task. Each has a blocking and an async form with the same methods."""
+
+from __future__ import annotations
+
+from modelyard_client.tasks.text_embedder import AsyncTextEmbedder, TextEmbedder
+from modelyard_client.tasks.ticket_classifier import AsyncTicketClassifier, Prediction, TicketClassifier
+
+__all__ = ["AsyncTextEmbedder", "AsyncTicketClassifier", "Prediction", "TextEmbedder", "TicketClassifier"]
