@@ -18,7 +18,7 @@ from modelyard_ops.console import stderr
 if TYPE_CHECKING:
     from modelyard_server.process import TritonServer
 
-IN_FLIGHT = 8
+IN_FLIGHT = 4
 # What is in flight queues on the server; a proof is not the place to find out that a machine is slow.
 TIMEOUT_S = 120.0
 
@@ -48,8 +48,8 @@ class ServedRepository:
     def infer(self, model: str, inputs: dict[str, npt.NDArray[Any]], protocol: str) -> dict[str, npt.NDArray[Any]]:
         """Sends the items in chunks of the model's max_batch_size, several at a time; see `build`'s `Served`."""
         url = self._server.grpc_url if protocol == "grpc" else self._server.http_url
-        with Client(f"{protocol}://{url}", timeout=TIMEOUT_S) as client, ThreadPoolExecutor(IN_FLIGHT) as threads:
-            size = int(client.config(model)["max_batch_size"])
+        with Client(f"{protocol}://{url}", deadline=TIMEOUT_S) as client, ThreadPoolExecutor(IN_FLIGHT) as threads:
+            size = int(client.config(model).max_batch_size)
             chunks = [
                 {name: array[start : start + size] for name, array in inputs.items()}
                 for start in range(0, len(next(iter(inputs.values()))), size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from modelyard_build.errors import BuildError
@@ -14,7 +13,7 @@ from modelyard_ops.errors import OpsError
 from modelyard_server.errors import ServerError
 
 EXIT_FAILED = 1
-EXIT_USAGE = 2
+# typer ends with this on Ctrl-C, and with 2 on wrong usage.
 EXIT_INTERRUPTED = 130
 
 EPILOG = "Exit codes: 0 done; 1 what was asked for failed, the reason is on stderr; 2 wrong usage; 130 interrupted."
@@ -47,17 +46,11 @@ def main() -> None:
     """Runs the command line; a user's mistake ends in one message, never in a traceback."""
     register_commands()
     try:
-        status = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        app()
     except (BuildError, ServerError, ClientError, OpsError) as error:
         stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(EXIT_FAILED)
-    except (KeyboardInterrupt, click.Abort):
-        stderr.print("interrupted", style="yellow")
-        sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of a pipe (`| head`) went away: not an error of ours.
-        sys.exit(0)
-    sys.exit(status if isinstance(status, int) else 0)
+    except SystemExit as ended:
+        if ended.code == EXIT_INTERRUPTED:
+            stderr.print("interrupted", style="yellow")
+        raise

@@ -20,7 +20,7 @@ TEXT_ASSETS = {"tokenizer": minilm_assets.TOKENIZER, "test": complaints.TEST}
 SHORTEST = 3
 PAD_TO_MULTIPLE_OF = 8
 ENCODER_BATCHING = DynamicBatching(
-    max_queue_delay_microseconds=2_000, max_queue_size=1024, default_timeout_microseconds=5_000_000
+    max_queue_delay_microseconds=2_000, max_queue_size=1024, default_timeout_microseconds=30_000_000
 )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from modelyard_build.errors import PublishFailed
 
 STAGING_PREFIX = ".staging-"
+BYTECODE = "__pycache__"
 
 
 def versions(model_folder: Path) -> list[int]:
@@ -96,8 +97,11 @@ def _sweep(model_folder: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copies a tree; unlike shutil.copytree it lets the first OSError through, with its errno."""
-    for path in sorted(source.rglob("*")):
+    """Copies a tree; unlike shutil.copytree it lets the first OSError through, with its errno.
+
+    Python's bytecode, which a server that ran a staged step may have left, is no part of a version.
+    """
+    for path in sorted(path for path in source.rglob("*") if BYTECODE not in path.parts):
         destination = target / path.relative_to(source)
         if path.is_dir():
             destination.mkdir()
