@@ -95,7 +95,7 @@ def from_report(plan: Plan, version: str, concurrency: int, attempts: int, repor
         latency=client.latency,
         server=report.server,
         composing=report.composing,
-        windows=report.windows,
+        windows=report.windows[-WINDOWS:],
         warnings=tuple(_warnings(report)),
     )
 

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import psutil
+import pytest
+import tritonclient.http
+
+from modelyard_server.process import TritonServer, free_ports
+from support.text_system import ENCODER, ENSEMBLE, answer, text_samples, write_golden, write_text_system
+
+pytestmark = pytest.mark.live
+
+SCRIPT = Path(__file__).parents[2] / "deploy" / "healthcheck" / "infer.py"
+GOOD = text_samples(["hello"])
+
+
+@pytest.fixture(name="repository", scope="module")
+def text_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_text_system(tmp_path_factory.mktemp("repository"))
+
+
+@pytest.fixture(name="server", scope="module")
+def running_server(serve: Callable[[Path], TritonServer], repository: Path) -> TritonServer:
+    return serve(repository)
+
+
+@pytest.fixture(autouse=True)
+def _good_samples(repository: Path) -> Iterator[None]:
+    """Every test may write other golden samples."""
+    yield
+    write_golden(repository, ENSEMBLE, GOOD)
+
+
+def check(server_url: str, repository: Path) -> tuple[int, str]:
+    """Runs the script as the container does: an interpreter with the standard library alone."""
+    line = [sys.executable, "-I", "-S", str(SCRIPT), f"--url=http://{server_url}", f"--repository={repository}"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    return done.returncode, done.stdout.strip()
+
+
+def status(url: str) -> int:
+    """The status of a GET."""
+    with urlopen(url) as response:  # noqa: S310 - our own server
+        return int(response.status)
+
+
+def test_a_server_that_answers_rightly_is_healthy(server: TritonServer, repository: Path) -> None:
+    """The ensemble is checked, and with it its steps: they are not asked on their own."""
+    assert check(server.http_url, repository) == (0, "healthy: texter answered as expected")
+
+
+def test_a_dead_python_model_is_unhealthy_though_triton_says_ready(server: TritonServer, repository: Path) -> None:
+    """The reason for this script: Triton's ready endpoints stay 200 while every request fails."""
+    stubs = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if str(repository / ENCODER) in " ".join(process.cmdline()) and "stub" in process.name()
+    ]
+    assert stubs
+    for stub in stubs:
+        stub.kill()
+    code, sentence = check(server.http_url, repository)
+    assert status(f"http://{server.http_url}/v2/health/ready") == 200
+    assert status(f"http://{server.http_url}/v2/models/{ENSEMBLE}/ready") == 200
+    assert code == 1
+    assert sentence.startswith("unhealthy: texter does not answer: ")
+    reload(server, ENCODER)
+    assert check(server.http_url, repository)[0] == 0
+
+
+def test_an_unloaded_model_is_unhealthy(server: TritonServer, repository: Path) -> None:
+    """In explicit model control nobody loads it again by himself."""
+    with tritonclient.http.InferenceServerClient(server.http_url) as client:
+        client.unload_model(ENSEMBLE)
+        try:
+            code, sentence = check(server.http_url, repository)
+        finally:
+            client.load_model(ENSEMBLE)
+    assert code == 1
+    assert sentence.startswith("unhealthy: texter does not answer: ")
+    assert "texter" in sentence.removeprefix("unhealthy: texter")
+
+
+def test_a_wrong_number_is_unhealthy(server: TritonServer, repository: Path) -> None:
+    """An answer alone is no health: it is held against validation_data."""
+    wrong = {**answer("hello"), "embedding": {"content": [532.0, 0.0, 104.0, 104 / 3], "shape": [4]}}
+    write_golden(repository, ENSEMBLE, {**GOOD, "validation_data": [wrong]})
+    assert check(server.http_url, repository) == (
+        1,
+        "unhealthy: texter's output embedding is 111.0 at index 1; expected 0.0",
+    )
+
+
+def test_a_difference_of_precision_is_healthy(server: TritonServer, repository: Path) -> None:
+    """Another precision or machine answers with other last digits; 2 percent of the largest value here."""
+    near = {**answer("hello"), "embedding": {"content": [542.0, 111.0, 104.0, 104 / 3], "shape": [4]}}
+    write_golden(repository, ENSEMBLE, {**GOOD, "validation_data": [near]})
+    assert check(server.http_url, repository)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("expected", "sentence"),
+    [
+        ({"length": {"content": [6], "shape": [1]}}, "texter's output length is 5 at index 0; expected 6"),
+        ({"length": {"content": [5, 5], "shape": [2]}}, "texter's output length has 1 values; expected 2"),
+        ({"label": {"content": ["x"], "shape": [1]}}, "texter answered without its output label"),
+    ],
+)
+def test_other_answers_than_expected_are_unhealthy(
+    server: TritonServer, repository: Path, expected: dict[str, object], sentence: str
+) -> None:
+    """Whole numbers exactly; every value; every output."""
+    write_golden(repository, ENSEMBLE, {**GOOD, "validation_data": [expected]})
+    assert check(server.http_url, repository) == (1, f"unhealthy: {sentence}")
+
+
+def test_a_nan_is_unhealthy(server: TritonServer, repository: Path) -> None:
+    """Also where no expected answer is known."""
+    write_golden(repository, ENSEMBLE, {"data": text_samples(["nan"])["data"]})
+    code, sentence = check(server.http_url, repository)
+    assert code == 1
+    assert "texter" in sentence
+    assert "finite" in sentence or "NaN" in sentence
+
+
+def test_a_refused_request_is_unhealthy(server: TritonServer, repository: Path) -> None:
+    """The model's own message is in the sentence."""
+    write_golden(repository, ENSEMBLE, text_samples(["refuse"]))
+    code, sentence = check(server.http_url, repository)
+    assert code == 1
+    assert "this text is refused" in sentence
+
+
+def test_a_server_that_is_not_there_is_unhealthy(repository: Path) -> None:
+    """Exit code 1 and a sentence, as the container's health log shows it."""
+    code, sentence = check(f"127.0.0.1:{free_ports(1)[0]}", repository)
+    assert code == 1
+    assert "refused" in sentence
+
+
+def test_a_repository_without_samples_is_unhealthy(server: TritonServer, tmp_path: Path) -> None:
+    """A check that checked nothing must not say healthy."""
+    code, sentence = check(server.http_url, tmp_path)
+    assert code == 1
+    assert "has golden samples" in sentence
+
+
+def reload(server: TritonServer, model: str) -> None:
+    """Unload and load: what heals a model whose Python process died."""
+    with tritonclient.http.InferenceServerClient(server.http_url) as client:
+        client.unload_model(model)
+        client.load_model(model)
+        client.load_model(ENSEMBLE)
+        deadline = time.monotonic() + 30
+        while not client.is_model_ready(ENSEMBLE) and time.monotonic() < deadline:
+            time.sleep(0.05)
