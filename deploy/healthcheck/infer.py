@@ -67,14 +67,15 @@ def check_model(model: str, repository: Path, url: str, timeout_s: float) -> Non
     metadata = ask(model, f"{url}/v2/models/{quote(model)}", None, timeout_s)
     request = {"inputs": [tensor(spec, golden["data"][0][spec["name"]]) for spec in metadata["inputs"]]}
     answer = ask(model, f"{url}/v2/models/{quote(model)}/infer", request, timeout_s)
-    outputs = {output["name"]: output["data"] for output in answer["outputs"]}
+    outputs = {output["name"]: output for output in answer["outputs"]}
     expected = golden.get("validation_data", [{}])[0]
-    for name, values in outputs.items():
-        check_finite(f"{model}'s output {name}", values)
+    for name, output in outputs.items():
+        check_finite(f"{model}'s output {name}", output["data"])
     for name, values in expected.items():
         if name not in outputs:
             raise UnhealthyError(f"{model} answered without its output {name}")
-        check_equal(f"{model}'s output {name}", outputs[name], content(values))
+        largest = max((abs(value) for value in content(values)), default=0.0) if is_float(outputs[name]) else 0.0
+        check_equal(f"{model}'s output {name}", outputs[name]["data"], content(values), TOLERANCE * largest)
 
 
 def ask(model: str, url: str, body: Any, timeout_s: float) -> Any:
@@ -121,16 +122,17 @@ def check_finite(what: str, values: list[Any]) -> None:
         raise UnhealthyError(f"{what} holds a value that is not finite")
 
 
-def check_equal(what: str, got: list[Any], expected: list[Any]) -> None:
-    """Numbers may differ by TOLERANCE of the largest expected one; everything else must be equal."""
+def is_float(output: Any) -> bool:
+    """Whether an output of Triton's answer holds floating-point numbers."""
+    return str(output["datatype"]).startswith("FP")
+
+
+def check_equal(what: str, got: list[Any], expected: list[Any], tolerance: float) -> None:
+    """Refuses another number of values, and a value that is not the expected one to within the tolerance."""
     if len(got) != len(expected):
         raise UnhealthyError(f"{what} has {len(got)} values; expected {len(expected)}")
-    numbers = [abs(value) for value in expected if isinstance(value, float)]
-    tolerance = TOLERANCE * max(numbers, default=0.0)
     for index, (value, right) in enumerate(zip(got, expected, strict=True)):
-        if value == right:
-            continue
-        if not isinstance(right, float) or abs(value - right) > tolerance:
+        if value != right and (not tolerance or abs(value - right) > tolerance):
             raise UnhealthyError(f"{what} is {value!r} at index {index}; expected {right!r}")
 
 

@@ -18,6 +18,7 @@ from modelyard_ops.errors import OpsError
 from modelyard_ops.paths import DEFAULT_REPOSITORY, existing_repository
 from modelyard_ops.perf.export import to_json, write_csv
 from modelyard_ops.perf.plan import WINDOWS
+from modelyard_ops.serving import installation_progress
 from modelyard_server.install import install_perf_analyzer
 
 
@@ -55,7 +56,7 @@ def perf(
     json: Annotated[bool, typer.Option("--json", help="Write the result to stdout as JSON instead.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Also write the result to this CSV file.")] = None,
 ) -> None:
-    """Measures a served model with perf_analyzer and its golden samples: throughput, latency, queue, batch, errors.
+    """Measure a served model with perf_analyzer and its golden samples: throughput, latency, queue, batch, errors.
 
     The server must be running (`modelyard serve`). What the numbers mean, and what they hide: docs/perf.md.
     """
@@ -109,8 +110,9 @@ def _check_writable(csv: Path | None) -> None:
 
 def _measure(plan: harness.Plan, inputs: Sequence[harness.Sample]) -> tuple[list[harness.Measurement], bool]:
     """The rows, and whether they are all that the plan asked for."""
-    perf_analyzer = install_perf_analyzer()
-    with _sigterm_interrupts(), _progress(plan) as on_progress:
+    with installation_progress() as progress:
+        perf_analyzer = install_perf_analyzer(progress=progress)
+    with _signals_interrupt(), _progress(plan) as on_progress:
         try:
             return harness.measure(plan, inputs, perf_analyzer, on_progress), True
         except harness.MeasuringInterrupted as interruption:
@@ -118,17 +120,18 @@ def _measure(plan: harness.Plan, inputs: Sequence[harness.Sample]) -> tuple[list
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM ends a measurement as Ctrl-C does: perf_analyzer must not go on without us."""
+def _signals_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a measurement as Ctrl-C does: perf_analyzer must not go on without us."""
 
-    def interrupt(signum: int, frame: object) -> None:
+    def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
