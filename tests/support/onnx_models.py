@@ -153,6 +153,39 @@ def sequence_echo() -> onnx.ModelProto:
     )
 
 
+def slow() -> onnx.ModelProto:
+    """Input steps int64 [batch, 1] -> rows [batch, 1]: the size of the batch, after the largest number of slow steps.
+
+    A step multiplies matrices for some 10 ms.
+    """
+    step = helper.make_graph(
+        [helper.make_node("Identity", ["going"], ["goes_on"]), helper.make_node("MatMul", ["h", "square"], ["next_h"])],
+        "step",
+        [
+            tensor("number", TensorProto.INT64, ()),
+            tensor("going", TensorProto.BOOL, ()),
+            tensor("h", TensorProto.FLOAT, None),
+        ],
+        [tensor("goes_on", TensorProto.BOOL, ()), tensor("next_h", TensorProto.FLOAT, None)],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["steps"], ["count"], keepdims=0),
+        helper.make_node("Loop", ["count", "", "start"], ["end"], body=step),
+        helper.make_node("ReduceMax", ["end"], ["zero"], keepdims=0),
+        helper.make_node("Cast", ["zero"], ["zero_rows"], to=TensorProto.INT64),
+        helper.make_node("Shape", ["steps"], ["size"], start=0, end=1),
+        helper.make_node("Mul", ["steps", "zero_rows"], ["zeros"]),
+        helper.make_node("Add", ["zeros", "size"], ["rows"]),
+    ]
+    initializers = {"start": np.zeros((500, 1000), np.float32), "square": np.zeros((1000, 1000), np.float32)}
+    return model(
+        nodes,
+        [tensor("steps", TensorProto.INT64, ("batch", 1))],
+        [tensor("rows", TensorProto.INT64, ("batch", 1))],
+        [numpy_helper.from_array(array, name) for name, array in initializers.items()],
+    )
+
+
 def write_model(repository: Path, name: str, built: onnx.ModelProto, config: str, *, version: int = 1) -> Path:
     """Writes ``<name>/config.pbtxt`` and ``<name>/<version>/model.onnx``; returns the model's folder."""
     folder = repository / name

@@ -59,6 +59,7 @@ class TritonPythonModel:
         self._session, warnings = load(
             config, version_folder, args["model_instance_kind"], int(args["model_instance_device_id"])
         )
+        pb_utils.Logger.log_info(f"{args['model_instance_name']}: {self._session.description}")
         for warning in warnings:
             pb_utils.Logger.log_warn(f"{args['model_instance_name']}: {warning}")
         self._plan = plan(config, self._session.signature)

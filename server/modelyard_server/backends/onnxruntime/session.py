@@ -43,6 +43,7 @@ class OnnxSession:
         run_entries: Configuration entries of every run.
 
     Attributes:
+        description: What runs the model, for the log.
         signature: The graph's inputs and outputs.
 
     Raises:
@@ -58,6 +59,10 @@ class OnnxSession:
         run_entries: dict[str, str] | None = None,
     ) -> None:
         self._session = _open(path, name, options, providers)
+        self.description = (
+            f"{name} in onnxruntime {onnxruntime.__version__}, {', '.join(self._session.get_providers())}, "
+            f"{options.intra_op_num_threads} intra-op thread(s)"
+        )
         self._run_options = _run_options(run_entries or {})
         self.signature: Signature = graph_signature(self._session, name)
         tensors = (*self.signature.inputs.items(), *self.signature.outputs.items(), *self.signature.overridable.items())
