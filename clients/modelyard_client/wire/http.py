@@ -179,12 +179,13 @@ def _decode_config(response: HttpResponse) -> Any:
 
 
 def _model_path(model: str, version: str, action: str = "") -> str:
-    suffix = f"/versions/{quote(version, safe='')}" if version else ""
-    return f"/v2/models/{quote(model, safe='')}{suffix}{action}"
+    # Triton takes the path as it stands, so nothing is escaped that HTTP allows there (RFC 3986, pchar).
+    name = quote(model, safe="!$&'()*+,;=:@")
+    return f"/v2/models/{name}{f'/versions/{version}' if version else ''}{action}"
 
 
 def _region(call: calls.RegisterRegion | calls.UnregisterRegion, action: str) -> str:
-    return f"/v2/systemsharedmemory/region/{quote(call.name, safe='')}/{action}"
+    return f"/v2/systemsharedmemory/region/{call.name}/{action}"
 
 
 def _encode_register(call: calls.RegisterRegion) -> HttpRequest:

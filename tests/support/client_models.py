@@ -1,0 +1,208 @@
+"""Small Python models that show what a client sends and how it takes every kind of answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import numpy as np
+
+DATATYPES = {
+    "BOOL": "BOOL",
+    "INT8": "INT8",
+    "INT16": "INT16",
+    "INT32": "INT32",
+    "INT64": "INT64",
+    "UINT8": "UINT8",
+    "UINT16": "UINT16",
+    "UINT32": "UINT32",
+    "UINT64": "UINT64",
+    "FP16": "FP16",
+    "FP32": "FP32",
+    "FP64": "FP64",
+    "BF16": "BF16",
+    "BYTES": "STRING",
+}
+"""Triton's datatype -> what config.pbtxt calls it."""
+
+_HEAD = """
+    import json
+    import os
+    import time
+
+    import numpy as np
+    import triton_python_backend_utils as pb_utils
+
+
+    def tensor(request, name):
+        return pb_utils.get_input_tensor_by_name(request, name)
+
+
+    def respond(*tensors):
+        return pb_utils.InferenceResponse(list(tensors))
+
+"""
+
+# Every datatype: an optional input and the output that gives it back.
+_TYPES_CONFIG = "\n".join(
+    [
+        'backend: "python"',
+        *(
+            f'input {{ name: "{name}_in" data_type: TYPE_{config_name} dims: [ -1, -1 ] optional: true }}\n'
+            f'output {{ name: "{name}" data_type: TYPE_{config_name} dims: [ -1, -1 ] }}'
+            for name, config_name in DATATYPES.items()
+        ),
+    ]
+)
+_TYPES_MODEL = """
+    class TritonPythonModel:
+        def execute(self, requests):
+            return [respond(*map(self.answer, request.inputs())) for request in requests]
+
+        def answer(self, given):
+            name = given.name().removesuffix("_in")
+            if name == "BF16":
+                # numpy has no such type.
+                return pb_utils.Tensor.from_dlpack(name, given.to_dlpack())
+            return pb_utils.Tensor(name, given.as_numpy())
+"""
+
+# Two inputs and two outputs, batched; `sum` has labels.
+_ADD_CONFIG = """
+    backend: "python"
+    max_batch_size: 8
+    input { name: "a" data_type: TYPE_FP32 dims: [ 4 ] }
+    input { name: "b" data_type: TYPE_FP32 dims: [ 4 ] }
+    output { name: "sum" data_type: TYPE_FP32 dims: [ 4 ] label_filename: "labels.txt" }
+    output { name: "difference" data_type: TYPE_FP32 dims: [ 4 ] }
+"""
+_ADD_MODEL = """
+    class TritonPythonModel:
+        def execute(self, requests):
+            return [self.answer(request) for request in requests]
+
+        def answer(self, request):
+            a, b = tensor(request, "a").as_numpy(), tensor(request, "b").as_numpy()
+            return respond(pb_utils.Tensor("sum", a + b), pb_utils.Tensor("difference", a - b))
+"""
+
+# Sleeps as long as it is told, one request after the other. `server` is the process that serves.
+_SLOW_CONFIG = """
+    backend: "python"
+    max_batch_size: 1
+    input { name: "seconds" data_type: TYPE_FP32 dims: [ 1 ] }
+    output { name: "server" data_type: TYPE_INT64 dims: [ 1 ] }
+"""
+# The same, where two requests may wait, and no longer than each of them says.
+_NARROW_CONFIG = (
+    _SLOW_CONFIG
+    + """
+    dynamic_batching {
+      default_queue_policy { default_timeout_microseconds: 60000000 allow_timeout_override: true max_queue_size: 2 }
+    }
+"""
+)
+_SLOW_MODEL = """
+    class TritonPythonModel:
+        def execute(self, requests):
+            return [self.answer(tensor(request, "seconds").as_numpy()) for request in requests]
+
+        def answer(self, seconds):
+            time.sleep(float(seconds[0, 0]))
+            return respond(pb_utils.Tensor("server", np.full((1, 1), os.getppid())))
+"""
+
+# Gives texts back, with all else that came with the request; fails where a text says so.
+_ECHO_CONFIG = """
+    backend: "python"
+    input { name: "text" data_type: TYPE_STRING dims: [ -1 ] }
+    output { name: "text" data_type: TYPE_STRING dims: [ -1 ] }
+    output { name: "request" data_type: TYPE_STRING dims: [ 1 ] }
+"""
+_ECHO_MODEL = """
+    class TritonPythonModel:
+        def execute(self, requests):
+            return [self.answer(request) for request in requests]
+
+        def answer(self, request):
+            texts = tensor(request, "text").as_numpy()
+            if b"fail" in texts:
+                return pb_utils.InferenceResponse(error=pb_utils.TritonError("this text is not liked"))
+            seen = {
+                "request_id": request.request_id(),
+                "parameters": json.loads(request.parameters()),
+                "timeout": request.timeout(),
+            }
+            described = np.array([json.dumps(seen).encode()], dtype=np.object_)
+            return respond(pb_utils.Tensor("text", texts), pb_utils.Tensor("request", described))
+"""
+
+# Adds up what a sequence sends.
+_COUNTER_CONFIG = """
+    backend: "python"
+    max_batch_size: 1
+    sequence_batching {
+      max_sequence_idle_microseconds: 60000000
+      control_input {
+        name: "START"
+        control { kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] }
+      }
+    }
+    input { name: "number" data_type: TYPE_INT32 dims: [ 1 ] }
+    output { name: "total" data_type: TYPE_INT32 dims: [ 1 ] }
+"""
+_COUNTER_MODEL = """
+    class TritonPythonModel:
+        def execute(self, requests):
+            return [self.answer(request) for request in requests]
+
+        def answer(self, request):
+            if tensor(request, "START").as_numpy()[0]:
+                self.total = 0
+            self.total += tensor(request, "number").as_numpy()
+            return respond(pb_utils.Tensor("total", self.total.astype(np.int32)))
+"""
+
+MODELS: dict[str, tuple[str, str]] = {
+    "types": (_TYPES_CONFIG, _TYPES_MODEL),
+    "add": (_ADD_CONFIG, _ADD_MODEL),
+    "slow": (_SLOW_CONFIG, _SLOW_MODEL),
+    "narrow": (_NARROW_CONFIG, _SLOW_MODEL),
+    "echo": (_ECHO_CONFIG, _ECHO_MODEL),
+    "counter": (_COUNTER_CONFIG, _COUNTER_MODEL),
+}
+
+
+def write_client_models(repository: Path, *names: str) -> Path:
+    """Writes some of `MODELS`, all where none is named; returns the repository."""
+    for name in names or MODELS:
+        config, model = MODELS[name]
+        write_model(repository, name, config, model)
+    if (repository / "add").is_dir():
+        (repository / "add" / "labels.txt").write_text("zero\none\ntwo\nthree\n", encoding="utf-8")
+    return repository
+
+
+def write_model(repository: Path, name: str, config: str, model: str | None) -> None:
+    """Writes a model's configuration and, unless it is an ensemble, its one version."""
+    version = repository / name / "1"
+    version.mkdir(parents=True, exist_ok=True)
+    (repository / name / "config.pbtxt").write_text(dedent(config), encoding="utf-8")
+    if model is not None:
+        (version / "model.py").write_text(dedent(_HEAD) + "\n\n" + dedent(model), encoding="utf-8")
+
+
+def samples(datatype: str) -> np.ndarray:
+    """Values [2, 3] of a datatype, its extremes among them."""
+    if datatype == "BYTES":
+        return np.array([["", "é", "a:b"], [b"\x00\xff", "漢字", " "]], dtype=np.object_)
+    if datatype == "BOOL":
+        return np.array([[True, False, True], [False, False, True]])
+    if datatype == "BF16":
+        return np.array([[0x3F80, 0x0000, 0xBF80], [0x7F80, 0x4049, 0x0001]], dtype=np.uint16)
+    dtype = {"FP16": np.float16, "FP32": np.float32, "FP64": np.float64}.get(datatype)
+    if dtype is not None:
+        limits = np.finfo(dtype)
+        return np.array([[limits.min, limits.max, 0], [limits.tiny, np.inf, np.nan]], dtype=dtype)
+    integers = np.iinfo(np.dtype(datatype.lower()))
+    return np.array([[integers.min, integers.max, 0], [1, 2, 3]], dtype=integers.dtype)

@@ -1,0 +1,144 @@
+"""Stand-ins for `text_embedder` and `ticket_classifier`: the same names and signatures, an arithmetic one can follow.
+
+A token is a word. Of a text only the first `MAX_TOKENS` count. Its embedding is `embedding(text)`, the probability of
+each of the labels `probabilities(text)`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from support.client_models import write_model
+
+DIMENSIONS = 384
+MAX_TOKENS = 16
+MAX_BATCH_SIZE = 4
+LABELS = ("loan", "card", "mortgage: home", "account", "report", "collection", "transfer", "student loan")
+
+
+def words(text: str) -> list[str]:
+    """The tokens that count."""
+    return text.split()[:MAX_TOKENS]
+
+
+def ids(text: str) -> list[int]:
+    """Each token as a number."""
+    return [sum(word.encode()) for word in words(text)]
+
+
+def embedding(text: str) -> npt.NDArray[np.float32]:
+    """float32 [384] of unit length: how often each of 384 remainders occurs among the tokens."""
+    counts = np.bincount([number % DIMENSIONS for number in ids(text)], minlength=DIMENSIONS)
+    return (counts / np.linalg.norm(counts)).astype(np.float32)
+
+
+def probabilities(text: str) -> npt.NDArray[np.float32]:
+    """float32 [8], sums to one."""
+    counts = np.bincount([number % len(LABELS) for number in ids(text)], minlength=len(LABELS)) + 0.1 / len(LABELS)
+    return (counts / counts.sum()).astype(np.float32)
+
+
+_TOKENIZER_CONFIG = f"""
+    backend: "python"
+    max_batch_size: {MAX_BATCH_SIZE}
+    input {{ name: "text" data_type: TYPE_STRING dims: [ 1 ] }}
+    output {{ name: "input_ids" data_type: TYPE_INT64 dims: [ -1 ] }}
+    output {{ name: "attention_mask" data_type: TYPE_INT64 dims: [ -1 ] }}
+    output {{ name: "token_count" data_type: TYPE_INT32 dims: [ 1 ] }}
+    parameters {{ key: "max_length" value: {{ string_value: "{MAX_TOKENS}" }} }}
+"""
+_TOKENIZER_MODEL = f"""
+    class TritonPythonModel:
+        def execute(self, requests):
+            return [self.answer(tensor(request, "text").as_numpy()[:, 0]) for request in requests]
+
+        def answer(self, texts):
+            split = [text.decode().split() for text in texts]
+            kept = [[sum(word.encode()) for word in words[:{MAX_TOKENS}]] for words in split]
+            width = max(map(len, kept))
+            ids = np.array([row + [0] * (width - len(row)) for row in kept], np.int64)
+            mask = np.array([[1] * len(row) + [0] * (width - len(row)) for row in kept], np.int64)
+            counts = np.array([[len(words)] for words in split], np.int32)
+            return respond(
+                pb_utils.Tensor("input_ids", ids),
+                pb_utils.Tensor("attention_mask", mask),
+                pb_utils.Tensor("token_count", counts),
+            )
+"""
+_ENCODER_MODEL = """
+    class TritonPythonModel:
+        def execute(self, requests):
+            return [
+                self.answer(tensor(request, "input_ids").as_numpy(), tensor(request, "attention_mask").as_numpy())
+                for request in requests
+            ]
+
+        def answer(self, ids, mask):
+            rows = [
+                np.bincount(row[kept > 0] % {size}, minlength={size}) + {smoothing} for row, kept in zip(ids, mask)
+            ]
+            values = np.stack([row / {norm} for row in rows]).astype(np.float32)
+            return respond(pb_utils.Tensor("{output}", values))
+"""
+
+
+def write_stand_ins(repository: Path) -> Path:
+    """Writes both systems; returns the repository."""
+    _write_system(repository, "text_embedder", "embedding", DIMENSIONS, "0", "np.linalg.norm(row)", label_filename="")
+    _write_system(
+        repository,
+        "ticket_classifier",
+        "probabilities",
+        len(LABELS),
+        f"0.1 / {len(LABELS)}",
+        "row.sum()",
+        label_filename='label_filename: "labels.txt"',
+    )
+    (repository / "ticket_classifier_encoder" / "labels.txt").write_text("\n".join(LABELS) + "\n", encoding="utf-8")
+    return repository
+
+
+def _write_system(
+    repository: Path, name: str, output: str, size: int, smoothing: str, norm: str, label_filename: str
+) -> None:
+    write_model(repository, f"{name}_tokenizer", _TOKENIZER_CONFIG, _TOKENIZER_MODEL)
+    encoder_config = f"""
+        backend: "python"
+        max_batch_size: {MAX_BATCH_SIZE}
+        input {{ name: "input_ids" data_type: TYPE_INT64 dims: [ -1 ] }}
+        input {{ name: "attention_mask" data_type: TYPE_INT64 dims: [ -1 ] }}
+        output {{ name: "{output}" data_type: TYPE_FP32 dims: [ {size} ] {label_filename} }}
+    """
+    encoder_model = _ENCODER_MODEL.format(size=size, smoothing=smoothing, norm=norm, output=output)
+    write_model(repository, f"{name}_encoder", encoder_config, encoder_model)
+    write_model(repository, name, _ensemble_config(name, output, size), None)
+
+
+def _ensemble_config(name: str, output: str, size: int) -> str:
+    return f"""
+        platform: "ensemble"
+        max_batch_size: {MAX_BATCH_SIZE}
+        input {{ name: "text" data_type: TYPE_STRING dims: [ 1 ] }}
+        output {{ name: "{output}" data_type: TYPE_FP32 dims: [ {size} ] }}
+        output {{ name: "token_count" data_type: TYPE_INT32 dims: [ 1 ] }}
+        ensemble_scheduling {{
+          step {{
+            model_name: "{name}_tokenizer"
+            model_version: -1
+            input_map {{ key: "text" value: "text" }}
+            output_map {{ key: "input_ids" value: "ids" }}
+            output_map {{ key: "attention_mask" value: "mask" }}
+            output_map {{ key: "token_count" value: "token_count" }}
+          }}
+          step {{
+            model_name: "{name}_encoder"
+            model_version: -1
+            input_map {{ key: "input_ids" value: "ids" }}
+            input_map {{ key: "attention_mask" value: "mask" }}
+            output_map {{ key: "{output}" value: "{output}" }}
+          }}
+        }}
+    """
