@@ -1,113 +1,115 @@
-"""What a running Triton says of its models over HTTP, and what it is told about them. Works with any Triton.
-
-The routes are those of the KServe v2 protocol and of Triton's model repository extension.
-"""
+"""The models of a running Triton, honestly: what it says, joined with its log and its processes where it is ours."""
 
 from __future__ import annotations
 
-import json
-import select
-from collections.abc import Callable
-from http.client import HTTPConnection, HTTPException
-from typing import Any, TypeVar
-from urllib.parse import quote
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
+from modelyard_server.checks import model_folders
 from modelyard_server.errors import ModelControlError, UnreachableError
-from modelyard_server.readiness import UNAVAILABLE, ModelState
-
-TIMEOUT_S = 10.0
-LOAD_TIMEOUT_S = 300.0
-WATCH_S = 0.5
-
-JsonT = TypeVar("JsonT", dict[str, Any], list[Any])
+from modelyard_server.log import load_failures, one_line, read_log, stub_failure
+from modelyard_server.protocol import LOAD_TIMEOUT_S, TIMEOUT_S, control_model, model_config, repository_index
+from modelyard_server.readiness import READY, ModelState, judge
+from modelyard_server.state import RunningServer, server_at
+from modelyard_server.stubs import StallWatch, dead_stubs, live_stubs
 
 
-def server_metadata(url: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """The name, version and extensions of the server at `url` ("host:port").
+def model_states(url: str, timeout_s: float = TIMEOUT_S) -> list[ModelState]:
+    """The state of every version that the Triton at `url` ("host:port") serves or should serve.
 
     Raises:
         UnreachableError: nobody answers there, or somebody else than Triton.
     """
-    return _json(url, "GET", "/v2", timeout_s, dict)
+    server = server_at(url)
+    return states_of(server, timeout_s) if server else judge((), repository_index(url, timeout_s), {}, {})
 
 
-def repository_index(url: str, timeout_s: float = TIMEOUT_S) -> list[ModelState]:
-    """Every version that the server at `url` knows of, loaded or not.
-
-    Raises:
-        UnreachableError: nobody answers there, or somebody else than Triton.
-    """
-    rows = _json(url, "POST", "/v2/repository/index", timeout_s, list)
-    return [
-        ModelState(row["name"], row.get("version", ""), row.get("state", UNAVAILABLE), row.get("reason", ""))
-        for row in rows
-    ]
-
-
-def model_config(url: str, name: str, version: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """The configuration of a model that is loaded, with what Triton filled in.
+def states_of(server: RunningServer, timeout_s: float = TIMEOUT_S) -> list[ModelState]:
+    """The same of a server of ours: with the reasons out of its log, and with what became of its processes.
 
     Raises:
-        UnreachableError: nobody answers there, or the model is not loaded.
+        UnreachableError: it does not listen; while it starts, it does so once every model has had its turn.
     """
-    return _json(url, "GET", f"/v2/models/{quote(name)}/versions/{quote(version)}/config", timeout_s, dict)
+    index = repository_index(server.http_url, timeout_s)
+    failures = load_failures(read_log(server.log_path))
+    return judge(_models_of(server.repository), index, failures, _dead(server, index))
 
 
-def control_model(url: str, name: str, verb: str, timeout_s: float, watch: Callable[[], None] | None = None) -> None:
-    """Loads or unloads a model, and waits until that is done.
+def load_model(url: str, name: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
+    """Loads a model, or reloads it with what now stands in the repository, and waits until it serves.
 
-    Args:
-        url: "host:port".
-        name: of the model.
-        verb: "load" or "unload".
-        timeout_s: for the whole of it.
-        watch: called about twice a second meanwhile; what it raises ends the waiting.
+    Where this fails, what was loaded before keeps serving.
 
     Raises:
-        ModelControlError: Triton refused; the message is Triton's.
-        UnreachableError: nobody answers at `url`, or not in time.
+        ModelControlError: Triton did not load it; the message holds the reason, out of the log where Triton is ours.
+        UnreachableError: nobody answers at `url` ("host:port").
     """
-    status, body = _request(url, "POST", f"/v2/repository/models/{quote(name)}/{verb}", timeout_s, watch)
-    if status != 200:
-        raise ModelControlError(_error_text(body))
+    _control(url, name, "load", timeout_s)
 
 
-def _json(url: str, method: str, path: str, timeout_s: float, expected: type[JsonT]) -> JsonT:
-    status, body = _request(url, method, path, timeout_s)
+def unload_model(url: str, name: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
+    """Takes a model out of service.
+
+    Raises:
+        ModelControlError: Triton refused; the message holds the reason.
+        UnreachableError: nobody answers at `url` ("host:port").
+    """
+    _control(url, name, "unload", timeout_s)
+
+
+def stall_message(server: RunningServer, log: str) -> str:
+    """What to say of a Triton that waits for a Python process which is dead."""
+    reason = stub_failure(log) or "it left no message; its own output is in the log"
+    return f"Triton waits forever for a Python process that died: {reason}. Its log: {server.log_path}"
+
+
+def _control(url: str, name: str, verb: str, timeout_s: float) -> None:
+    server = server_at(url)
+    offset = server.log_path.stat().st_size if server and server.log_path.exists() else 0
     try:
-        value = json.loads(body)
-    except ValueError:
-        value = None
-    if status != 200 or not isinstance(value, expected):
-        raise UnreachableError(f"what answers at {url} is no Triton, or refuses this: {status} {_error_text(body)}")
-    return value
+        control_model(url, name, verb, timeout_s, _stall_alarm(server, offset) if server else None)
+    except ModelControlError as error:
+        logged = load_failures(read_log(server.log_path, offset)) if server else {}
+        reason = logged.get(name) or one_line(str(error))
+        raise ModelControlError(f"Triton did not {verb} {name}: {reason}") from error
 
 
-def _request(
-    url: str, method: str, path: str, timeout_s: float, watch: Callable[[], None] | None = None
-) -> tuple[int, bytes]:
-    connection = HTTPConnection(url, timeout=timeout_s)
+def _stall_alarm(server: RunningServer, offset: int) -> Any:
+    watch = StallWatch(server)
+
+    def alarm() -> None:
+        if watch.is_stalled():
+            raise ModelControlError(stall_message(server, read_log(server.log_path, offset)))
+
+    return alarm
+
+
+def _models_of(repository: Path) -> list[str]:
+    """The models that a repository holds now; none where it is gone meanwhile."""
     try:
-        connection.request(method, path)
-        if watch:
-            _watch_until_answered(connection, watch, timeout_s)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except (OSError, HTTPException) as error:
-        raise UnreachableError(f"no Triton answers at {url}: {error or type(error).__name__}") from error
-    finally:
-        connection.close()
+        return model_folders(repository)
+    except OSError:
+        return []
 
 
-def _watch_until_answered(connection: HTTPConnection, watch: Callable[[], None], timeout_s: float) -> None:
-    waited = 0.0
-    while waited < timeout_s and not select.select([connection.sock], [], [], WATCH_S)[0]:
-        waited += WATCH_S
-        watch()
+def _dead(server: RunningServer, index: Iterable[ModelState]) -> dict[tuple[str, str], str]:
+    """For each version that has lost Python processes, how many."""
+    if not dead_stubs(server):
+        return {}
+    live = live_stubs(server)
+    wanted = {(row.name, row.version): _instances(server, row) for row in index if row.state == READY}
+    return {
+        key: f"{count - live[key]} of {count} Python processes of this version died"
+        for key, count in wanted.items()
+        if live[key] < count
+    }
 
 
-def _error_text(body: bytes) -> str:
+def _instances(server: RunningServer, row: ModelState) -> int:
+    """How many Python processes a version needs; none for an ensemble."""
     try:
-        return str(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
-        return body[:200].decode(errors="replace")
+        config = model_config(server.http_url, row.name, row.version)
+    except UnreachableError:  # unloaded since
+        return 0
+    return sum(int(group["count"]) for group in config.get("instance_group", []))

@@ -13,7 +13,15 @@ from pathlib import Path
 from modelyard_server.cache import cache_dir, locked, make_folder
 from modelyard_server.wheels import Progress, Targets, Wheel, fetch, no_progress, unpack
 
-__all__ = ["PerfAnalyzer", "Triton", "cache_dir", "install_perf_analyzer", "install_triton"]
+__all__ = [
+    "PerfAnalyzer",
+    "Triton",
+    "cache_dir",
+    "install_perf_analyzer",
+    "install_triton",
+    "is_perf_analyzer_installed",
+    "is_triton_installed",
+]
 
 TRITON_VERSION = "2.51.0"
 TRITON_RELEASE = "24.10"
@@ -34,6 +42,9 @@ PERF_ANALYZER_WHEEL = Wheel(
     sha256="421fbb69ae6ab8cdb2c35b82134fcef2fe11e7af7718b1fcbc53335ab9bfe889",
     size=13_954_617,
 )
+
+TRITON_FOLDER = f"triton-{TRITON_VERSION}"
+PERF_ANALYZER_FOLDER = f"perf_analyzer-{PERF_ANALYZER_WHEEL.version}"
 
 PYTHON_VERSIONS = ("3.10", "3.11", "3.12")
 LIBRARIES = "nvidia_pytriton.libs"
@@ -89,7 +100,7 @@ def install_triton(cache: Path | None = None, progress: Progress = no_progress) 
         InstallError: it cannot be fetched, is not the pinned wheel, or cannot be unpacked.
         ServerError: the cache folder cannot be made.
     """
-    root = _installed(TRITON_WHEEL, f"triton-{TRITON_VERSION}", _triton_targets, cache, progress)
+    root = _installed(TRITON_WHEEL, TRITON_FOLDER, _triton_targets, cache, progress)
     return Triton(
         root=root,
         version=TRITON_VERSION,
@@ -114,13 +125,23 @@ def install_perf_analyzer(cache: Path | None = None, progress: Progress = no_pro
         ServerError: the cache folder cannot be made.
     """
     triton = install_triton(cache, progress)
-    name = f"perf_analyzer-{PERF_ANALYZER_WHEEL.version}"
-    root = _installed(PERF_ANALYZER_WHEEL, name, _perf_analyzer_targets, cache, progress)
+    root = _installed(PERF_ANALYZER_WHEEL, PERF_ANALYZER_FOLDER, _perf_analyzer_targets, cache, progress)
     libraries = root / "lib"
     with locked(_install_lock(cache)):
         _link_library(triton.library_path, "libb64-*.so.0d", libraries / "libb64.so.0d")
         _link_library(triton.library_path, "libcudart-*.so.12.*", libraries / "libcudart.so.12")
     return PerfAnalyzer(executable=root / "bin" / "perf_analyzer", library_path=str(libraries))
+
+
+def is_triton_installed(cache: Path | None = None) -> bool:
+    """Whether `install_triton` has nothing left to do."""
+    return _is_complete((cache or cache_dir()) / TRITON_FOLDER, TRITON_WHEEL)
+
+
+def is_perf_analyzer_installed(cache: Path | None = None) -> bool:
+    """Whether `install_perf_analyzer` has nothing left to do."""
+    complete = _is_complete((cache or cache_dir()) / PERF_ANALYZER_FOLDER, PERF_ANALYZER_WHEEL)
+    return complete and is_triton_installed(cache)
 
 
 def _installed(wheel: Wheel, name: str, targets: Targets, cache: Path | None, progress: Progress) -> Path:

@@ -29,6 +29,7 @@ CONFIG_ERROR = re.compile(r"Error parsing text-format inference\.ModelConfig: (?
 STUB_FAILURE = re.compile(r"(?:Failed to preinitialize Python stub|error while loading shared libraries): .*")
 PYTHON_LOCATION = re.compile(r"\s*At:\s+(?P<place>\S+\(\d+\): \S+).*", re.DOTALL)
 STATUS_CODE = re.compile(r"^(?:Internal|Invalid argument|Unavailable|Not found|Unsupported): ")
+LISTENING = "Started HTTPService at "
 HARMLESS = ("CudaDriverHelper has not been initialized", "failed to load all models")
 """Errors of every machine without a GPU, and one that repeats what stands above it."""
 
@@ -103,8 +104,11 @@ def stub_failure(text: str) -> str:
 
 
 def last_errors(text: str, count: int = 3) -> str:
-    """What the log complains of at its end, in one line; its last line where it complains of nothing."""
-    records = [parse_line(line) for line in text.splitlines() if line.strip()]
+    """What the log complains of at its end, in one line; its last line where it complains of nothing.
+
+    Of a server that listened already, what it said while it started is left out.
+    """
+    records = [parse_line(line) for line in text.rpartition(LISTENING)[2].splitlines() if line.strip()]
     errors = [record.message for record in records if _is_complaint(record)]
     chosen = errors[-count:] or [record.message for record in records[-1:]]
     return "; ".join(one_line(message) for message in chosen)

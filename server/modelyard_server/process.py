@@ -16,7 +16,8 @@ import psutil
 
 from modelyard_server.cache import locked, make_folder
 from modelyard_server.checks import check_config_name, check_numpy, check_platform, check_python, check_repository
-from modelyard_server.cleanup import backend_folder, stop_server, sweep
+from modelyard_server.cleanup import backend_folder, kill_processes, remove_leftovers, stop_server, sweep
+from modelyard_server.control import stall_message, states_of
 from modelyard_server.errors import (
     ModelsNotReadyError,
     PortInUseError,
@@ -29,7 +30,6 @@ from modelyard_server.install import Triton, install_triton
 from modelyard_server.launch import ServerOptions, compose_backends, triton_command, triton_environment
 from modelyard_server.libraries import check_libraries
 from modelyard_server.log import last_errors, read_log, still_loading
-from modelyard_server.models import stall_message, states_of
 from modelyard_server.ports import LOOPBACK, check_ports, free_ports
 from modelyard_server.readiness import LOADING, ModelState, not_ready
 from modelyard_server.state import RunningServer, read_states, run_dir, write_state
@@ -179,8 +179,11 @@ class TritonServer:
             )
             self._state = self._described(server_id, self._supervisor.pid)
             write_state(self._folder, self._state)
-        except OSError as error:
-            self.stop()
+        except BaseException as error:  # Ctrl-C included: what was spawned is found by its mark
+            kill_processes(server_id)
+            remove_leftovers(self._folder, server_id)
+            if not isinstance(error, OSError):
+                raise
             raise StartError(
                 f"cannot write into {self._folder}: {error.strerror}. "
                 "Free space there, or name another cache folder in MODELYARD_CACHE."
@@ -247,4 +250,6 @@ class TritonServer:
         )
 
     def _died(self) -> ServerDiedError:
-        return ServerDiedError(f"Triton ended: {last_errors(read_log(self.log_path))}. Its log: {self.log_path}")
+        killed = self._supervisor is not None and self._supervisor.returncode < 0
+        reason = "its supervisor was killed" if killed else last_errors(read_log(self.log_path))
+        return ServerDiedError(f"Triton ended: {reason}. Its log: {self.log_path}")

@@ -102,8 +102,11 @@ def write_state(folder: Path, server: RunningServer) -> None:
     """Writes a server down, in one step."""
     path = state_path(folder, server.http_port)
     staging = path.with_suffix(".staging")
-    staging.write_text(json.dumps(asdict(server), indent=2, default=str))
-    staging.replace(path)
+    try:
+        staging.write_text(json.dumps(asdict(server), indent=2, default=str))
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
 
 
 def read_states(folder: Path) -> list[RunningServer]:
