@@ -155,7 +155,7 @@ class AsyncClient:
         await self.run(self.operations.wait_ready(model, version, timeout))
 
     async def close(self) -> None:
-        """Ends the connections; calls that are under way fail with ClientClosed."""
+        """Ends the connections; a call that is under way may still end, or fails with ClientClosed."""
         if self._closed:
             return
         await self.run(self.operations.release_regions())
@@ -205,6 +205,7 @@ class _GrpcTransport:
         self._credentials = grpc.ssl_channel_credentials(*(tls or Tls()).read()) if endpoint.is_secure else None
         self._channel: grpc.aio.Channel | None = None
         self._stub: Any = None
+        self._closed = False
 
     async def perform(self, call: Call[Any], deadline: Deadline) -> Any:
         if self._channel is None:
@@ -217,6 +218,11 @@ class _GrpcTransport:
             answer = await getattr(self._stub, method.name)(message, timeout=deadline.left(), metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise grpc_wire.error_of(error, deadline, self._endpoint, call) from error
+        except asyncio.CancelledError:
+            if self._closed:
+                # How grpc.aio tells a call that its channel was closed.
+                raise ClientClosed("this client was closed during the call.") from None
+            raise
         return grpc_wire.decode(answer, self._endpoint, call)
 
     def _open(self) -> grpc.aio.Channel:
@@ -225,6 +231,7 @@ class _GrpcTransport:
         return grpc.aio.secure_channel(self._endpoint.authority, self._credentials, grpc_wire.CHANNEL_OPTIONS)
 
     async def close(self) -> None:
+        self._closed = True
         if self._channel is not None:
             await self._channel.close()
 

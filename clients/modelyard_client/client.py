@@ -203,7 +203,7 @@ class Client:
         self.run(self.operations.wait_ready(model, version, timeout))
 
     def close(self) -> None:
-        """Ends the connections; calls that are under way fail with ClientClosed."""
+        """Ends the connections; a call that is under way may still end, or fails with ClientClosed."""
         if self._closed:
             return
         self.run(self.operations.release_regions())

@@ -14,8 +14,9 @@ class RetryPolicy:
     Only what is safe to repeat is: a call that no server took, and, once, one whose connection broke in the middle,
     where the model keeps no state. A request of a sequence is never repeated. All of it ends with the call's deadline.
 
-    The pause before the n-th retry is a random part of `min(max_backoff, initial_backoff * multiplier ** (n - 1))`
-    ("full jitter", AWS Architecture Blog, "Exponential Backoff and Jitter"); another server is tried without a pause.
+    The pause before the n-th retry is `min(max_backoff, initial_backoff * multiplier ** (n - 1))`, of which the second
+    half is random ("equal jitter", AWS Architecture Blog, "Exponential Backoff and Jitter"): many clients do not come
+    back at once, and none before the server had time. Another server is tried without a pause.
 
     Attributes:
         attempts: How often a call is sent at most; each server after the first adds one.
@@ -38,4 +39,4 @@ class RetryPolicy:
     def pause(self, retry: int, chance: float) -> float:
         """Seconds before the `retry`-th retry (from 1); `chance` is uniform in [0, 1)."""
         # Any growth has reached the maximum long before the 64th doubling, which floats still hold.
-        return chance * min(self.max_backoff, self.initial_backoff * self.multiplier ** min(retry - 1, 64))
+        return (1 + chance) / 2 * min(self.max_backoff, self.initial_backoff * self.multiplier ** min(retry - 1, 64))

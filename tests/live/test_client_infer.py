@@ -101,7 +101,7 @@ def test_results_are_read_only(client: Client) -> None:
 
 def test_model_sees_id_parameters_and_deadline(client: Client) -> None:
     """What goes with a request reaches the model, each parameter with its type."""
-    parameters = {"text": "é", "yes": True, "count": 2**40, "share": 0.25}
+    parameters: dict[str, str | bool | int | float] = {"text": "é", "yes": True, "count": 2**40, "share": 0.25}
     result = client.infer("echo", {"text": ["x"]}, request_id="r1", parameters=parameters, deadline=20)
     assert seen(result)["request_id"] == "r1"
     assert seen(result)["parameters"] == parameters

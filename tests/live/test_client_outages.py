@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from modelyard_client import Client, RetryPolicy
-from modelyard_client.errors import ClientError, ConnectionLost, InvalidInput
+from modelyard_client.errors import ClientError, ConnectionLost, InvalidInput, ServerUnavailable
+from modelyard_client.regions import DIRECTORY, PREFIX
 from modelyard_server.process import TritonServer
 from support.client_models import write_client_models, write_model
 from support.clients import KINDS, Kind, open_client, url_of
@@ -103,6 +104,24 @@ def test_client_finds_a_restarted_server_again(server: TritonServer) -> None:
         second = {serving(client) for client in clients}
     assert len(first) == len(second) == 1
     assert first != second
+
+
+@pytest.mark.parametrize("kind", ["grpc", "http"])
+def test_region_outlives_its_server(server: TritonServer, kind: Kind) -> None:
+    """Without a server the call fails; a new one, which knows nothing of the region, maps it within the next call."""
+    with Client(url_of(server, kind), deadline=20) as client:
+        with client.shared_memory("slow", {"seconds": (1, 1)}) as memory:
+            first = int(memory.infer()["server"][0, 0])
+            kill(server)
+            server.stop()
+            assert not client.server_live()
+            with pytest.raises(ServerUnavailable, match="cannot connect"):
+                memory.infer(deadline=1)
+            server.start()
+            server.wait_ready()
+            assert int(memory.infer()["server"][0, 0]) != first
+            kill(server)
+        assert list(DIRECTORY.glob(f"{PREFIX}*")) == []
 
 
 def test_drained_server_hands_over(repository: Path, server: TritonServer) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from modelyard_client import Client, RetryPolicy
+from modelyard_client import AsyncClient, Client, Result, RetryPolicy
 from modelyard_client.errors import (
     ClientClosed,
     ClientError,
@@ -138,15 +138,14 @@ def test_busy_server_is_asked_again(client_triton: TritonServer, kind: Kind) -> 
 def test_server_gives_up_what_waits_past_the_deadline(client: Client, client_triton: TritonServer) -> None:
     """The deadline is told to the server: a request that only waited does not run afterwards."""
     with Client(f"grpc://{client_triton.grpc_url}") as other:
-        before = _executions(client_triton)
+        before = other.infer("narrow", {"seconds": SHORT})["runs"][0, 0]
         blocker = threading.Thread(target=other.infer, args=("narrow", {"seconds": LONG}))
         blocker.start()
         time.sleep(0.2)
         with pytest.raises(DeadlineExceeded):
             client.infer("narrow", {"seconds": LONG}, deadline=0.3)
         blocker.join()
-        other.infer("narrow", {"seconds": SHORT})
-    assert _executions(client_triton) == before + 2
+        assert other.infer("narrow", {"seconds": SHORT})["runs"][0, 0] == before + 2
 
 
 def test_ready_is_waited_for_no_longer_than_told(client: Client) -> None:
@@ -174,9 +173,33 @@ def test_closed_client_says_so(client_triton: TritonServer, kind: Kind) -> None:
             client.infer("add", {})
 
 
-def _executions(server: TritonServer) -> int:
-    with urllib.request.urlopen(f"http://{server.metrics_url}/metrics") as answer:
-        lines = answer.read().decode().splitlines()
-    return next(
-        int(float(line.split()[-1])) for line in lines if line.startswith('nv_inference_exec_count{model="narrow"')
-    )
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+def test_closing_ends_the_calls_of_other_threads(client_triton: TritonServer, scheme: Kind) -> None:
+    """A thread that waits for an answer gets it, or the error that says why not; it does not hang."""
+    client = Client(url_of(client_triton, scheme))
+    outcomes: list[object] = []
+
+    def call() -> None:
+        try:
+            outcomes.append(client.infer("slow", {"seconds": LONG}))
+        except ClientError as error:
+            outcomes.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    time.sleep(0.3)
+    client.close()
+    thread.join(timeout=10)
+    assert [type(outcome) for outcome in outcomes] in ([Result], [ClientClosed])
+
+
+@pytest.mark.parametrize("scheme", ["grpc", "http"])
+async def test_closing_ends_the_calls_of_other_tasks(client_triton: TritonServer, scheme: Kind) -> None:
+    """The same for tasks: they are not cancelled, they get an error."""
+    client = AsyncClient(url_of(client_triton, scheme))
+    await client.infer("slow", {"seconds": SHORT})
+    task = asyncio.create_task(client.infer("slow", {"seconds": LONG}))
+    await asyncio.sleep(0.3)
+    await client.close()
+    with pytest.raises(ClientClosed):
+        await task

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 DATATYPES = {
     "BOOL": "BOOL",
@@ -86,12 +88,14 @@ _ADD_MODEL = """
             return respond(pb_utils.Tensor("sum", a + b), pb_utils.Tensor("difference", a - b))
 """
 
-# Sleeps as long as it is told, one request after the other. `server` is the process that serves.
+# Sleeps as long as it is told, one request after the other. `server` is the process that serves, `runs` how many
+# requests the model has run.
 _SLOW_CONFIG = """
     backend: "python"
     max_batch_size: 1
     input { name: "seconds" data_type: TYPE_FP32 dims: [ 1 ] }
     output { name: "server" data_type: TYPE_INT64 dims: [ 1 ] }
+    output { name: "runs" data_type: TYPE_INT64 dims: [ 1 ] }
 """
 # The same, where two requests may wait, and no longer than each of them says.
 _NARROW_CONFIG = (
@@ -104,12 +108,16 @@ _NARROW_CONFIG = (
 )
 _SLOW_MODEL = """
     class TritonPythonModel:
+        runs = 0
+
         def execute(self, requests):
             return [self.answer(tensor(request, "seconds").as_numpy()) for request in requests]
 
         def answer(self, seconds):
+            self.runs += 1
             time.sleep(float(seconds[0, 0]))
-            return respond(pb_utils.Tensor("server", np.full((1, 1), os.getppid())))
+            numbers = {"server": os.getppid(), "runs": self.runs}
+            return respond(*(pb_utils.Tensor(name, np.full((1, 1), number)) for name, number in numbers.items()))
 """
 
 # Gives texts back, with all else that came with the request; fails where a text says so.
@@ -192,7 +200,7 @@ def write_model(repository: Path, name: str, config: str, model: str | None) -> 
         (version / "model.py").write_text(dedent(_HEAD) + "\n\n" + dedent(model), encoding="utf-8")
 
 
-def samples(datatype: str) -> np.ndarray:
+def samples(datatype: str) -> npt.NDArray[Any]:
     """Values [2, 3] of a datatype, its extremes among them."""
     if datatype == "BYTES":
         return np.array([["", "é", "a:b"], [b"\x00\xff", "漢字", " "]], dtype=np.object_)
@@ -200,9 +208,9 @@ def samples(datatype: str) -> np.ndarray:
         return np.array([[True, False, True], [False, False, True]])
     if datatype == "BF16":
         return np.array([[0x3F80, 0x0000, 0xBF80], [0x7F80, 0x4049, 0x0001]], dtype=np.uint16)
-    dtype = {"FP16": np.float16, "FP32": np.float32, "FP64": np.float64}.get(datatype)
-    if dtype is not None:
-        limits = np.finfo(dtype)
+    if datatype.startswith("FP"):
+        dtype = np.dtype(f"float{datatype[2:]}")
+        limits: Any = np.finfo(dtype)
         return np.array([[limits.min, limits.max, 0], [limits.tiny, np.inf, np.nan]], dtype=dtype)
     integers = np.iinfo(np.dtype(datatype.lower()))
     return np.array([[integers.min, integers.max, 0], [1, 2, 3]], dtype=integers.dtype)
