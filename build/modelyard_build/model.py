@@ -116,7 +116,7 @@ class Model:
         assets: the pinned files that `load` and `examples` read, by the name under which they get them.
         max_batch_size: the largest batch that is verified and served.
         dynamic_batching: the batcher's settings in a config.pbtxt that the build writes.
-        instance_count: execution instances on a CPU in a config.pbtxt that the build writes.
+        instance_count: execution instances, on the CPU or on each GPU, in a config.pbtxt that the build writes.
         opset: the ONNX opset that is written.
         tolerance: how far the artefact may be from PyTorch.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,14 @@ import numpy.typing as npt
 
 from modelyard_client import Client
 from modelyard_ops.console import stderr
+from modelyard_ops.serving import installation_progress
 
 if TYPE_CHECKING:
     from modelyard_server.process import TritonServer
 
 IN_FLIGHT = 4
 # What is in flight queues on the server; a proof is not the place to find out that a machine is slow.
-TIMEOUT_S = 120.0
+DEADLINE_S = 120.0
 
 
 class ConsoleProgress:
@@ -48,13 +48,13 @@ class ServedRepository:
     def infer(self, model: str, inputs: dict[str, npt.NDArray[Any]], protocol: str) -> dict[str, npt.NDArray[Any]]:
         """Sends the items in chunks of the model's max_batch_size, several at a time; see `build`'s `Served`."""
         url = self._server.grpc_url if protocol == "grpc" else self._server.http_url
-        with Client(f"{protocol}://{url}", deadline=TIMEOUT_S) as client, ThreadPoolExecutor(IN_FLIGHT) as threads:
+        with Client(f"{protocol}://{url}", deadline=DEADLINE_S) as client:
             size = int(client.config(model).max_batch_size)
             chunks = [
                 {name: array[start : start + size] for name, array in inputs.items()}
                 for start in range(0, len(next(iter(inputs.values()))), size)
             ]
-            answers = list(threads.map(lambda chunk: dict(client.infer(model, chunk)), chunks))
+            answers = list(client.infer_many(model, chunks, in_flight=IN_FLIGHT))
         return {name: _concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
@@ -67,13 +67,20 @@ def _concatenate(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 
 
 @contextlib.contextmanager
-def serve_scratch(repository: Path) -> Iterator[ServedRepository]:
-    """Serves a staged repository on free ports of the loopback while the context lasts."""
+def server_on_free_ports(repository: Path) -> Iterator[TritonServer]:
+    """An embedded Triton over a repository, on free ports of the loopback, while the context lasts."""
     from modelyard_server.process import ServerOptions, TritonServer, free_ports
 
     http_port, grpc_port, metrics_port = free_ports(3)
     options = ServerOptions(repository, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
-    with TritonServer(options) as server:
+    with installation_progress() as progress, TritonServer(options, progress=progress) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serve_scratch(repository: Path) -> Iterator[ServedRepository]:
+    """Serves a staged repository while the context lasts, for the build to prove it."""
+    with server_on_free_ports(repository) as server:
         yield ServedRepository(server)
 
 

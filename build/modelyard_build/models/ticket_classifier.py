@@ -39,9 +39,11 @@ def reference(files: Mapping[str, Path], inputs: Arrays) -> Arrays:
 
 
 def evaluation_data(files: Mapping[str, Path]) -> tuple[Arrays, npt.NDArray[np.int64]]:
-    """The 3,000 complaints of the test split and their products."""
+    """The 3,000 complaints of the test split and their products, short texts first: batches of them pad little."""
     data = complaints.load(files["test"])
-    return minilm_tokenizer.example_texts(files, len(data.texts)), data.labels
+    order = np.argsort([len(text) for text in data.texts], kind="stable")
+    texts = np.array([data.texts[index].encode() for index in order], dtype=np.object_)
+    return {"text": texts.reshape(-1, 1)}, data.labels[order]
 
 
 def predicted_class(outputs: Arrays) -> npt.NDArray[np.int64]:

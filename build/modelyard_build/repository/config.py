@@ -13,7 +13,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from modelyard_build.errors import ConfigContradiction
-from modelyard_build.model import AnyModel, DynamicBatching, Ensemble, PythonModel, Tensor
+from modelyard_build.model import AnyModel, DynamicBatching, Ensemble, Model, PythonModel, Tensor
 
 FILENAME = "config.pbtxt"
 # config.pbtxt names strings differently from the protocol; every other datatype only gets a prefix.
@@ -37,7 +37,7 @@ def render(model: AnyModel, warmup: Sequence[Tensor] = ()) -> str:
     if isinstance(model, Ensemble):
         parts += ["", _steps(model)]
     else:
-        parts += ["", _batching(model.dynamic_batching), "", _instances(model.instance_count)]
+        parts += ["", _batching(model.dynamic_batching), "", _instances(model)]
         if isinstance(model, PythonModel):
             parts += ["", *_parameters(model)]
         if warmup:
@@ -77,10 +77,15 @@ dynamic_batching {{
 }}"""
 
 
-def _instances(count: int) -> str:
+def _instances(model: Model | PythonModel) -> str:
+    if isinstance(model, PythonModel):
+        return f"""\
+# Instances are processes that run batches side by side.
+instance_group [ {{ count: {model.instance_count}, kind: KIND_CPU }} ]"""
     return f"""\
-# Instances run batches side by side. On a CPU one instance with every core beats several that share them.
-instance_group [ {{ count: {count}, kind: KIND_CPU }} ]"""
+# Instances run batches side by side. KIND_AUTO: on each GPU where there are any, else on the CPU, where one instance
+# with every core beats several that share them.
+instance_group [ {{ count: {model.instance_count}, kind: KIND_AUTO }} ]"""
 
 
 def _parameters(model: PythonModel) -> list[str]:

@@ -1,0 +1,44 @@
+"""The two systems, built for real into a repository of the tests' own, and served."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelyard_build import pipeline
+from modelyard_ops.building import serve_scratch, server_on_free_ports
+from modelyard_server.process import TritonServer
+
+ROOT = Path(__file__).parents[3]
+
+
+class Silent:
+    """A build's progress, shown to nobody."""
+
+    @contextlib.contextmanager
+    def step(self, model: str, step: str) -> Iterator[None]:
+        """Shows nothing."""
+        yield
+
+    def say(self, line: str) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's own configs, with versions that this session built (or found proven in the cache)."""
+    folder = tmp_path_factory.mktemp("systems") / "model_repository"
+    shutil.copytree(ROOT / "model_repository", folder, ignore=shutil.ignore_patterns("[0-9]*"))
+    pipeline.build([], folder, serve_scratch, Silent())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path) -> Iterator[TritonServer]:
+    """An embedded Triton over both systems."""
+    with server_on_free_ports(repository) as running:
+        yield running
