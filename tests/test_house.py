@@ -45,7 +45,7 @@ def test_the_command_starts_without_frameworks() -> None:
     """Help, list, lint and a client must not wait for torch, onnx or transformers."""
     code = (
         "import sys; from modelyard_ops import cli; cli.register_commands(); import modelyard_client; "
-        "import modelyard_build.plan; "
+        "import modelyard_build.pipeline; "
         "sys.exit(str({'torch', 'onnx', 'onnxruntime', 'transformers', 'sklearn'} & sys.modules.keys()) "
         "if {'torch', 'onnx', 'onnxruntime', 'transformers', 'sklearn'} & sys.modules.keys() else 0)"
     )

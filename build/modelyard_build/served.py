@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from modelyard_build.errors import VerificationFailed
 from modelyard_build.model import Array, Arrays, Ensemble, Evaluation, PythonModel, Tolerance
-from modelyard_build.verify import min_cosine
+from modelyard_build.similarity import min_cosine
 
 
 class Served(Protocol):

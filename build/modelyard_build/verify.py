@@ -22,10 +22,10 @@ from torch import nn
 from modelyard_build.errors import VerificationFailed
 from modelyard_build.export import axes_of
 from modelyard_build.model import Array, Arrays, Model, Tolerance
+from modelyard_build.similarity import min_cosine
 
 Run: TypeAlias = Callable[[Arrays], Arrays]
 BATCHES = (1, 2, 8)
-_TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -200,16 +200,6 @@ def noise_floor(reference: Sequence[Array], noisy: Sequence[Array]) -> float:
 def _errors(expected: Array, answer: Array) -> npt.NDArray[np.float64]:
     difference: npt.NDArray[np.float64] = np.abs(answer.astype(np.float64) - expected.astype(np.float64))
     return difference
-
-
-def min_cosine(expected: Array, answer: Array) -> float:
-    """The least cosine similarity between rows along the last dimension; 1 where both are zero."""
-    left = expected.reshape(-1, expected.shape[-1]).astype(np.float64)
-    right = answer.reshape(-1, answer.shape[-1]).astype(np.float64)
-    product = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    both_zero = ~left.any(axis=1) & ~right.any(axis=1)
-    cosine = np.where(both_zero, 1.0, (left * right).sum(1) / np.maximum(product, _TINY))
-    return float(cosine.min(initial=1.0))
 
 
 def _judge(what: str, evidence: OutputEvidence, tolerance: Tolerance) -> None:

@@ -13,8 +13,9 @@ from onnx import numpy_helper
 from modelyard_build.errors import VerificationFailed
 from modelyard_build.export import export
 from modelyard_build.model import Arrays
+from modelyard_build.similarity import min_cosine
 from modelyard_build.targets import onnxruntime as target
-from modelyard_build.verify import cases, min_cosine, noise_floor, verify
+from modelyard_build.verify import cases, noise_floor, verify
 from support.small_models import POOLER, Pooler
 
 Mutation = Callable[[onnx.ModelProto], None]

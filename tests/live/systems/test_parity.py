@@ -12,8 +12,8 @@ from modelyard_build.model import Arrays, Ensemble
 from modelyard_build.models import find
 from modelyard_build.models.minilm_tokenizer import texts_of
 from modelyard_build.repository import manifest, versions
+from modelyard_build.similarity import min_cosine
 from modelyard_build.stage import cached_arrays
-from modelyard_build.verify import min_cosine
 from modelyard_client import Client
 from modelyard_client.tasks import TextEmbedder, TicketClassifier
 from modelyard_server.process import TritonServer
