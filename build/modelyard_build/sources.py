@@ -19,18 +19,7 @@ from modelyard_build.model import AnyModel, Ensemble, Model, PythonModel
 PACKAGE = "modelyard_build"
 ROOT = Path(__file__).parent
 # How to build, as against what is built: a change here does not make a published version another one.
-_PLUMBING = {
-    "model",
-    "errors",
-    "assets",
-    "models",
-    "repository",
-    "sources",
-    "verify",
-    "similarity",
-    "pipeline",
-    "steps",
-}
+_PLUMBING = {"model", "errors", "assets", "models", "repository", "steps"}
 # What writes or shapes an artefact.
 _WRITERS = ("torch", "onnx", "onnxscript", "onnx-ir", "transformers", "tokenizers")
 
