@@ -12,6 +12,7 @@ from modelyard_client.result import Result
 from modelyard_client.tasks.texts import (
     Chunk,
     TextModel,
+    check_tensors,
     check_truncation,
     checked_texts,
     chunks,
@@ -44,6 +45,7 @@ class TextTask:
     def _known_model(self) -> TextModel:
         if self._model is None:
             metadata = self._client.metadata(self._name)
+            check_tensors(metadata, self._output)
             config, tokenizer = self._client.config(self._name), self._client.config(tokenizer_of(self._name))
             self._model = text_model(metadata, config, tokenizer, self._output)
         return self._model
@@ -85,6 +87,7 @@ class AsyncTextTask:
     async def _known_model(self) -> TextModel:
         if self._model is None:
             metadata = await self._client.metadata(self._name)
+            check_tensors(metadata, self._output)
             config = await self._client.config(self._name)
             tokenizer = await self._client.config(tokenizer_of(self._name))
             self._model = text_model(metadata, config, tokenizer, self._output)

@@ -47,34 +47,39 @@ class Chunk:
     texts: Array
 
 
-def text_model(metadata: ModelMetadata, config: Any, tokenizer_config: Any, output: str) -> TextModel:
-    """Reads what a task must know.
-
-    Args:
-        metadata: Of the ensemble.
-        config: Of the ensemble.
-        tokenizer_config: Of `<ensemble>_tokenizer`, whose parameter `max_length` is the number of tokens.
-        output: The name of the output that the task is about.
-
-    Raises:
-        IncompatibleModel: The ensemble has another signature, or the tokenizer no `max_length`.
-    """
-    specs = {spec.name: spec for spec in (*metadata.inputs, *metadata.outputs)}
-    missing = sorted({"text", output, "token_count"} - set(specs))
+def check_tensors(metadata: ModelMetadata, output: str) -> None:
+    """Raises IncompatibleModel unless the model takes `text` and gives `output` and `token_count`."""
+    missing = sorted({"text", output, "token_count"} - {spec.name for spec in (*metadata.inputs, *metadata.outputs)})
     if missing:
         raise IncompatibleModel(
             f"model '{metadata.name}' has no {', '.join(missing)}; this task needs the input text and the outputs "
             f"{output} and token_count. Pass the name of such a model.",
             model=metadata.name,
         )
-    limit = tokenizer_config.parameters["max_length"].string_value if tokenizer_config.parameters else ""
+
+
+def text_model(metadata: ModelMetadata, config: Any, tokenizer_config: Any, output: str) -> TextModel:
+    """Reads what a task must know.
+
+    Args:
+        metadata: Of the ensemble, which passed `check_tensors`.
+        config: Of the ensemble.
+        tokenizer_config: Of `<ensemble>_tokenizer`, whose parameter `max_length` is the number of tokens.
+        output: The name of the output that the task is about.
+
+    Raises:
+        IncompatibleModel: The tokenizer has no `max_length`.
+    """
+    parameters = tokenizer_config.parameters
+    limit = parameters["max_length"].string_value if "max_length" in parameters else ""
     if not limit.isdigit():
         raise IncompatibleModel(
             f"model '{tokenizer_config.name}' has max_length '{limit}' among its parameters; this task needs a number, "
             'the tokens that are kept: parameters { key: "max_length" value: { string_value: "256" } }.',
             model=tokenizer_config.name,
         )
-    return TextModel(metadata.name, max(config.max_batch_size, 1), int(limit), specs[output])
+    spec = next(spec for spec in metadata.outputs if spec.name == output)
+    return TextModel(metadata.name, max(config.max_batch_size, 1), int(limit), spec)
 
 
 def class_count(model: TextModel) -> dict[str, int]:

@@ -1,0 +1,61 @@
+"""The example programs and the snippets of the documentation, run as a reader would run them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modelyard_server.process import TritonServer
+from support.clients import Kind, url_of
+
+pytestmark = pytest.mark.live
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "clients" / "examples"
+PRINTS = {
+    "async_many.py": r"200 texts with 1600 tokens in .*\nas expected: no answer from",
+    "classify_tickets.py": r"(?s)^They reported.*\n  0\.\d{3}  \w+.*mortgage servicer.*\n  0\.\d{3}",
+    "embed_texts.py": r"(?s)^The bank charged.*\n  0\.\d{3}  .*Mix the flour .*\n  0\.\d{3}  The recipe",
+    "raw_infer.py": r"(?s)^input_ids: INT64 \[-1, -1\].*\[2, 384\]> answered request example-1\nas expected: .*int64",
+    "shared_memory.py": r"<Result of text_embedder_encoder/1: embedding: .*\nlargest difference .*: 0\.0e\+00",
+}
+
+
+def run(script: Path, *arguments: str) -> str:
+    """Its output; its errors fail the test."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("kind", ["grpc", "http"])
+@pytest.mark.parametrize("name", PRINTS)
+def test_example_prints_what_it_should(client_triton: TritonServer, name: str, kind: Kind) -> None:
+    """Every example runs over both protocols, without a warning."""
+    assert re.search(PRINTS[name], run(EXAMPLES / name, "--url", url_of(client_triton, kind)))
+
+
+def test_every_example_is_tested() -> None:
+    """A new one must be listed here."""
+    assert sorted(PRINTS) == sorted(path.name for path in EXAMPLES.glob("*.py"))
+
+
+def test_snippets_of_the_documentation_run(client_triton: TritonServer, tmp_path: Path) -> None:
+    """docs/clients.md, all of its Python together, against a server on other ports than the documented ones."""
+    text = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
+    snippets = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    assert snippets.count("client") > 10
+    script = tmp_path / "snippets.py"
+    local = snippets.replace("127.0.0.1:8001", client_triton.grpc_url).replace("127.0.0.1:8000", client_triton.http_url)
+    script.write_text(local, encoding="utf-8")
+    run(script)
