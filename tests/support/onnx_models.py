@@ -186,6 +186,24 @@ def slow() -> onnx.ModelProto:
     )
 
 
+def encoder(width: int = 384) -> onnx.ModelProto:
+    """Inputs input_ids and attention_mask int64 [batch, seq] -> embedding float32 [batch, width]; a sum, spread out."""
+    ones = numpy_helper.from_array(np.ones((1, width), dtype=np.float32), "ones")
+    axis = numpy_helper.from_array(np.array([1], dtype=np.int64), "axis")
+    names = ("input_ids", "attention_mask")
+    return model(
+        [
+            helper.make_node("Mul", list(names), ["kept"]),
+            helper.make_node("Cast", ["kept"], ["numbers"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceSum", ["numbers", "axis"], ["sum"], keepdims=1),
+            helper.make_node("Mul", ["sum", "ones"], ["embedding"]),
+        ],
+        [tensor(name, TensorProto.INT64, ("batch", "seq")) for name in names],
+        [tensor("embedding", TensorProto.FLOAT, ("batch", width))],
+        [ones, axis],
+    )
+
+
 def write_model(repository: Path, name: str, built: onnx.ModelProto, config: str, *, version: int = 1) -> Path:
     """Writes ``<name>/config.pbtxt`` and ``<name>/<version>/model.onnx``; returns the model's folder."""
     folder = repository / name
