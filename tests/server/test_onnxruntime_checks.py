@@ -73,6 +73,11 @@ def test_a_configuration_that_fits_is_accepted(matmul: Signature) -> None:
             ("implicit state", "'state'", "silently wrong"),
         ),
         (
+            {"sequence_batching": {"control_input": [{"name": "x", "control": [{"fp32_false_true": [0, 1]}]}]}},
+            ("input 'x' is filled in by Triton", "list it once"),
+        ),
+        ({"model_transaction_policy": {"decoupled": True}}, ("decoupled", "remove it")),
+        (
             {"sequence_batching": {"control_input": [{"name": "START", "control": [{"fp32_false_true": [0, 1]}]}]}},
             ("input 'START'", "1/model.onnx does not have"),
         ),

@@ -25,11 +25,13 @@ def check_input_names(config: ModelConfig, signature: Signature) -> None:
         _refuse_unknown("input", tensor.name, allowed, signature)
     filled_in = [control.name for control in config.controls]
     filled_in += [target for entry in config.batch_inputs for target in entry.targets]
+    sent = {tensor.name for tensor in config.inputs}
     for name in filled_in:
         _refuse_unknown("input", name, signature.inputs, signature)
-    listed = {tensor.name for tensor in config.inputs} | set(filled_in)
+        if name in sent:
+            raise ModelLoadError(f"input '{name}' is filled in by Triton, and listed as an input too: list it once")
     for name, needed in signature.inputs.items():
-        if name not in listed:
+        if name not in sent and name not in filled_in:
             raise ModelLoadError(
                 f"{signature.artefact} needs input '{name}' ({needed.data_type} {show_dims(needed.dims)}), which "
                 "config.pbtxt does not list: add it, or list no inputs at all to have them all completed"
@@ -115,6 +117,15 @@ def refuse_implicit_state(config: ModelConfig, _: Signature) -> None:
             f"implicit state (sequence_batching.state '{config.states[0]}') is not kept for a Python-based backend, "
             "and answers would be silently wrong: serve this model with Triton's container, or make the state an input "
             "and an output that the client carries"
+        )
+
+
+def refuse_decoupled(config: ModelConfig, _: Signature) -> None:
+    """A graph answers each request once."""
+    if config.raw.get("model_transaction_policy", {}).get("decoupled"):
+        raise ModelLoadError(
+            "model_transaction_policy is decoupled, for models that answer a request any number of times; a graph "
+            "answers once: remove it"
         )
 
 

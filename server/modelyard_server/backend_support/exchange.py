@@ -40,17 +40,18 @@ class Exchange:
         Raises:
             RequestError: An input cannot be read.
         """
-        return Job({tensor.name(): self._read(tensor) for tensor in request.inputs()}, request.requested_output_names())
+        inputs = {}
+        for tensor in request.inputs():
+            name = tensor.name()
+            reader = self._readers.get(name)
+            inputs[name] = reader(tensor) if reader else tensor.as_numpy()
+        return Job(inputs, request.requested_output_names())
 
     def response(self, outcome: Outcome) -> Any:
         """The response that carries the outputs, or the error."""
         if isinstance(outcome, BackendError):
             return self._pb_utils.InferenceResponse(error=self._error(outcome))
         return self._pb_utils.InferenceResponse([self._tensor(name, array) for name, array in outcome.items()])
-
-    def _read(self, tensor: Any) -> Array:
-        reader = self._readers.get(tensor.name())
-        return reader(tensor) if reader else tensor.as_numpy()
 
     def _tensor(self, name: str, array: Array) -> Any:
         if name in self._bfloat16_outputs:

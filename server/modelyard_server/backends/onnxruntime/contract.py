@@ -11,6 +11,7 @@ from modelyard_server.backend_support.signature import Signature
 
 _RULES = (
     checks.refuse_implicit_state,
+    checks.refuse_decoupled,
     checks.check_input_names,
     checks.check_output_names,
     checks.check_optional_inputs,
