@@ -37,7 +37,8 @@ def make_venv(target: Path) -> None:
         shutil.rmtree(target, ignore_errors=True)
         with tempfile.TemporaryDirectory() as tools:
             run([sys.executable, "-m", "pip", "install", "--quiet", "--target", tools, "virtualenv"])
-            run([sys.executable, str(Path(tools) / "bin" / "virtualenv"), "--quiet", str(target)], {"PYTHONPATH": tools})
+            virtualenv = str(Path(tools) / "bin" / "virtualenv")
+            run([sys.executable, virtualenv, "--quiet", str(target)], {"PYTHONPATH": tools})
 
 
 def run(command: list[str], extra_environment: dict[str, str] | None = None) -> None:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
-from rich.table import Table
 
+from modelyard_build.datasets import complaints
+from modelyard_build.datasets.complaints import LABELS, Complaints
 from modelyard_client import Client
 from modelyard_client.tasks import TextEmbedder, TicketClassifier
 from modelyard_ops.console import stderr, stdout
 from modelyard_ops.paths import DEFAULT_REPOSITORY
 
 if TYPE_CHECKING:
-    from modelyard_build.datasets.complaints import Complaints
     from modelyard_server.process import TritonServer
 
 QUERIES = (
@@ -25,6 +25,8 @@ QUERIES = (
 )
 CORPUS_SIZE = 200
 CLASSIFIED = 6
+# Short enough for both models to read to the end: about a token and a half a word.
+MAX_WORDS = 80
 SNIPPET = 64
 PERF_CONCURRENCIES = (1, 8)
 PERF_INTERVAL_MS = 1500
@@ -42,11 +44,11 @@ def demo(
     _heading("Serve: the real Triton on this machine")
     with server_on_free_ports(repository) as server:
         stdout.print(f"gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url}")
-        complaints = _complaints()
+        data = _complaints()
         _heading(f"text_embedder: the nearest of {CORPUS_SIZE} real complaints")
-        _show_neighbours(server, complaints)
+        _show_neighbours(server, data)
         _heading("ticket_classifier: complaints it has never seen")
-        _show_tickets(server, complaints)
+        _show_tickets(server, data)
         _heading("perf_analyzer, with real texts")
         _show_perf(server, repository)
         _heading("Stop")
@@ -59,13 +61,14 @@ def _heading(text: str) -> None:
 
 def _complaints() -> Complaints:
     from modelyard_build.assets import fetch
-    from modelyard_build.datasets import complaints
 
-    return complaints.load(fetch({"test": complaints.TEST}, stdout.print)["test"])
+    found = complaints.load(fetch({"test": complaints.TEST}, stdout.print)["test"])
+    short = [index for index, text in enumerate(found.texts) if len(text.split()) <= MAX_WORDS]
+    return complaints.Complaints([found.texts[index] for index in short], found.labels[short])
 
 
-def _show_neighbours(server: TritonServer, complaints: Complaints) -> None:
-    texts = complaints.texts[:CORPUS_SIZE]
+def _show_neighbours(server: TritonServer, data: Complaints) -> None:
+    texts = data.texts[:CORPUS_SIZE]
     with Client(f"grpc://{server.grpc_url}") as grpc, Client(f"http://{server.http_url}") as http:
         corpus = TextEmbedder(grpc).embed(texts)
         queries = TextEmbedder(grpc).embed(list(QUERIES))
@@ -76,19 +79,14 @@ def _show_neighbours(server: TritonServer, complaints: Complaints) -> None:
     stdout.print(f"[dim]gRPC and HTTP differ by at most {difference:.1e}[/dim]")
 
 
-def _show_tickets(server: TritonServer, complaints: Complaints) -> None:
-    texts = complaints.texts[-CLASSIFIED:]
+def _show_tickets(server: TritonServer, data: Complaints) -> None:
+    texts = data.texts[-CLASSIFIED:]
     with Client(f"http://{server.http_url}") as client:
         predictions = TicketClassifier(client).classify(texts)
-    table = Table(box=None, pad_edge=False)
-    for column in ("predicted", "confidence", "labelled", "complaint"):
-        table.add_column(column, justify="right" if column == "confidence" else "left", no_wrap=True)
-    from modelyard_build.datasets.complaints import LABELS
-
     names = list(LABELS.values())
-    for text, prediction, label in zip(texts, predictions, complaints.labels[-CLASSIFIED:], strict=True):
-        table.add_row(prediction.label, f"{prediction.probability:.0%}", names[label], _snippet(text))
-    stdout.print(table)
+    for text, prediction, label in zip(texts, predictions, data.labels[-CLASSIFIED:], strict=True):
+        verdict = "right" if prediction.label == names[label] else f"labelled {names[label]}"
+        stdout.print(f"{prediction.label} {prediction.probability:.0%} ({verdict})\n  [dim]{_snippet(text)}[/dim]")
 
 
 def _snippet(text: str) -> str:
