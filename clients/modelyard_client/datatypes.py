@@ -85,12 +85,15 @@ def _decode_bytes(data: memoryview, shape: tuple[int, ...]) -> Array:
 
 def float32_to_bfloat16(array: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
     """The bits of the nearest bfloat16, ties to even as IEEE 754 rounds; a NaN stays a NaN."""
-    bits = np.ascontiguousarray(array, dtype=np.float32).view(np.uint32)
+    # Flat, because numpy 1 computes with arrays of no dimension in wider types.
+    bits = np.asarray(array, dtype=np.float32).reshape(-1).view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    is_nan = (bits & 0x7FFFFFFF) > 0x7F800000
     # Rounding up could carry a NaN's mantissa into infinity: keep its upper half, made quiet.
-    return np.where(np.isnan(array), (bits >> 16) | 0x40, rounded).astype(np.uint16)
+    return np.where(is_nan, (bits >> 16) | 0x40, rounded).astype(np.uint16).reshape(np.shape(array))
 
 
 def bfloat16_to_float32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
     """The float32 of the same value; exact."""
-    return (np.ascontiguousarray(bits, dtype=np.uint16).astype(np.uint32) << 16).view(np.float32)
+    upper = np.asarray(bits, dtype=np.uint16).reshape(-1).astype(np.uint32)
+    return (upper << 16).view(np.float32).reshape(np.shape(bits))

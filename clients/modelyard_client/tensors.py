@@ -78,15 +78,14 @@ def _conversion(datatype: str) -> str:
 
 
 def _bytes_array(what: str, value: Any) -> Array:
-    if not isinstance(value, np.ndarray | list | tuple):
-        raise InvalidInput(
-            f"{what} is a {type(value).__name__}, the model takes BYTES: pass a list or an array of str or bytes."
-        )
-    if isinstance(value, np.ndarray) and value.dtype.kind not in "OSU":
-        raise InvalidInput(
-            f"{what} is {value.dtype.name}, the model takes BYTES: pass a list or an array of str or bytes."
-        )
-    array = np.asarray(value, dtype=np.object_)
+    is_array = isinstance(value, np.ndarray)
+    if (not is_array and not isinstance(value, list | tuple)) or (is_array and value.dtype.kind not in "OSU"):
+        came = value.dtype.name if is_array else f"a {type(value).__name__}"
+        raise InvalidInput(f"{what} is {came}, the model takes BYTES: pass a list or an array of str or bytes.")
+    try:
+        array = np.asarray(value, dtype=np.object_)
+    except ValueError:
+        raise InvalidInput(f"{what} has nested lists of different lengths; make them equal.") from None
     encoded = np.empty(array.shape, dtype=np.object_)
     for index in np.ndindex(array.shape):
         encoded[index] = _encoded(what, index, array[index])

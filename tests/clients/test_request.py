@@ -1,0 +1,133 @@
+"""A whole request against the model's metadata."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modelyard_client.errors import InvalidInput
+from modelyard_client.metadata import ModelSignature, TensorSpec
+from modelyard_client.request import InferOptions, InferRequest, build_request, checked_in_flight
+
+ADD = ModelSignature(
+    "add",
+    inputs={name: TensorSpec(name, "FP32", (-1, 4)) for name in ("left", "right", "scale")},
+    outputs={name: TensorSpec(name, "FP32", (-1, 4)) for name in ("sum", "difference")},
+    max_batch_size=8,
+    optional=frozenset({"scale"}),
+)
+ONES = np.ones((2, 4), np.float32)
+BOTH = {"left": ONES, "right": ONES}
+
+
+def build(inputs: dict[str, Any] | None = None, **options: Any) -> InferRequest:
+    """A request to `add`."""
+    return build_request(ADD, BOTH if inputs is None else inputs, InferOptions(**options))
+
+
+def test_inputs_are_encoded() -> None:
+    """Name, datatype, shape and content of each; the optional one may be left out."""
+    request = build()
+    assert [(tensor.name, tensor.datatype, tensor.shape) for tensor in request.inputs] == [
+        ("left", "FP32", (2, 4)),
+        ("right", "FP32", (2, 4)),
+    ]
+    assert request.inputs[0].data is not None
+    assert request.inputs[0].data.tobytes() == ONES.tobytes()
+    assert len(build({**BOTH, "scale": ONES}).inputs) == 3
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sentence"),
+    [
+        ({"left": ONES}, r"^model 'add' also needs the inputs right; got left\.$"),
+        ({}, r"also needs the inputs left, right; got none"),
+        ({**BOTH, "rigth": ONES}, r"has no input 'rigth': did you mean 'right'\? It has left, right, scale\."),
+        ({**BOTH, "SCALE": ONES}, r"did you mean 'scale'\?"),
+        ({**BOTH, "zzz": ONES}, r"has no input 'zzz': It has left"),
+        ({"left": ONES, "right": ONES[:1]}, r"different batches: 'left' 2, 'right' 1; make them equal"),
+    ],
+)
+def test_names_and_batches_that_do_not_fit(inputs: dict[str, Any], sentence: str) -> None:
+    """Missing and unknown names, with the nearest that exists, and unequal batches."""
+    with pytest.raises(InvalidInput, match=sentence) as caught:
+        build(inputs)
+    assert caught.value.model == "add"
+
+
+def test_all_outputs_are_asked_for_by_naming_none() -> None:
+    """The server returns everything then."""
+    assert build().outputs == ()
+
+
+def test_named_outputs_and_classes() -> None:
+    """Classes are asked for beside the outputs that are named, and named ones stay as they are."""
+    asked = build(outputs=["difference"], class_count={"sum": 3}).outputs
+    assert [(output.name, output.class_count) for output in asked] == [("difference", 0), ("sum", 3)]
+    asked = build(class_count={"sum": 3}).outputs
+    assert [(output.name, output.class_count) for output in asked] == [("sum", 3), ("difference", 0)]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"outputs": ["summ"]}, r"has no output 'summ': did you mean 'sum'\?"),
+        ({"class_count": {"nothing": 1}}, r"has no output 'nothing'"),
+        ({"class_count": {"sum": 0}}, r"class_count of output 'sum' is 0"),
+        ({"traceparent": "abc"}, r"traceparent is 'abc'; expected W3C"),
+        ({"traceparent": f"00-{'0' * 32}-{'1' * 16}-01"}, r"traceparent is"),
+        ({"parameters": {"timeout": 3}}, r"'timeout' is Triton's own: use the argument deadline"),
+        ({"parameters": {"sequence_id": 3}}, r"use the argument sequence_id"),
+        ({"parameters": {"triton_x": 3}}, r"begins with 'triton_'"),
+        ({"parameters": {"x": [1]}}, r"is a list; Triton takes str, bool, int and float"),
+        ({"parameters": {"x": None}}, r"is a NoneType"),
+        ({"parameters": {"x": 2**63}}, r"integers of 64 bits"),
+        ({"parameters": {"x": float("nan")}}, r"JSON has no such number"),
+        ({"priority": -1}, r"priority is -1"),
+        ({"sequence_id": 2**64}, r"sequence_id is"),
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, Any], sentence: str) -> None:
+    """Every option has its own sentence."""
+    with pytest.raises(InvalidInput, match=sentence):
+        build(**options)
+
+
+def test_priority_and_sequence_become_parameters() -> None:
+    """As Triton's protocol extensions name them, beside the caller's own."""
+    request = build(parameters={"mine": 1}, priority=2, sequence_id="s", sequence_end=True)
+    assert request.parameters == {
+        "mine": 1,
+        "priority": 2,
+        "sequence_id": "s",
+        "sequence_start": False,
+        "sequence_end": True,
+    }
+    assert request.sequence_id == "s"
+
+
+def test_ids_are_made_and_kept() -> None:
+    """32 hexadecimal digits of a random UUID, or what the caller gives."""
+    assert build().request_id != build().request_id
+    assert int(build().request_id, 16) >= 0
+    assert build(request_id="mine").request_id == "mine"
+
+
+def test_models_that_cannot_be_called_so() -> None:
+    """Decoupled models stream; sequence models need an id."""
+    decoupled = ModelSignature("stream", {}, {}, decoupled=True)
+    with pytest.raises(InvalidInput, match="is decoupled"):
+        build_request(decoupled, {}, InferOptions())
+    stateful = ModelSignature("counter", {}, {}, sequence=True)
+    with pytest.raises(InvalidInput, match="pass sequence_id"):
+        build_request(stateful, {}, InferOptions())
+    assert build_request(stateful, {}, InferOptions(sequence_id=1)).sequence_id == 1
+
+
+def test_at_least_one_request_in_flight() -> None:
+    """Zero would wait for ever."""
+    assert checked_in_flight(1) == 1
+    with pytest.raises(InvalidInput, match="in_flight is 0"):
+        checked_in_flight(0)
