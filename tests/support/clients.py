@@ -43,6 +43,8 @@ class _OnLoop:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
+        if not callable(method):
+            return method
 
         def call(*args: Any, **kwargs: Any) -> Any:
             outcome = method(*args, **kwargs)

@@ -93,7 +93,7 @@ def decode(response: HttpResponse, endpoint: Endpoint, call: Call[Any]) -> Any:
         raise _error_of(response, endpoint, call)
     try:
         return route.decode(response)
-    except (ValueError, KeyError, TypeError, json_format.ParseError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, json_format.ParseError) as error:
         raise not_triton(f"{type(error).__name__}: {error}", endpoint, call) from error
 
 
