@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,30 @@ def test_every_request_has_an_id_of_its_own(client: Client) -> None:
     assert first.request_id != second.request_id
     assert seen(first)["request_id"] == first.request_id
     assert len(first.request_id) == 32
+
+
+def test_large_tensors_go_through(client: Client) -> None:
+    """16 MiB, beyond gRPC's default limit of 4 and a socket's buffers."""
+    values = np.random.default_rng(0).random((2048, 2048), dtype=np.float32)
+    answer = client.infer("types", {"FP32_in": values}, outputs=["FP32"])["FP32"]
+    np.testing.assert_array_equal(answer, values)
+
+
+@pytest.mark.parametrize("kind", ["grpc", "http"])
+def test_one_client_serves_many_threads(client_triton: TritonServer, kind: Kind) -> None:
+    """32 threads at once on one client: each gets the answer to its own request."""
+    with Client(url_of(client_triton, kind), deadline=30) as shared, ThreadPoolExecutor(32) as pool:
+
+        def call(number: int) -> float:
+            result = shared.infer("add", {"a": np.full((1, 4), number, np.float32), "b": B[:1]})
+            return float(result["sum"][0, 0])
+
+        assert list(pool.map(call, range(400))) == [number + 1 for number in range(400)]
+
+
+def test_priority_is_taken(client: Client) -> None:
+    """As a number, in the type that Triton asks for."""
+    assert client.infer("echo", {"text": ["x"]}, priority=1)["text"].tolist() == [b"x"]
 
 
 def test_traceparent_is_taken(client: Client) -> None:
