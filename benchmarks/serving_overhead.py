@@ -51,6 +51,12 @@ def texts(rows: int, tokens: int) -> Tensors:
     return {"input_ids": np.repeat(words, rows, axis=0), "attention_mask": np.ones((rows, tokens), dtype=np.int64)}
 
 
+def progress(text: str) -> None:
+    """One line that is overwritten, for people who watch."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
 class Benchmark:
     """Both sides, ready to be measured."""
 
@@ -77,8 +83,8 @@ class Benchmark:
         pairs = []
         for number in range(self.options.pairs):
             pairs.append(self._pair(tokens, request, batch, served_first=number % 2 == 0))
-            print(f"\r{tokens} tokens: pair {number + 1} of {self.options.pairs}", end="", file=sys.stderr, flush=True)
-        print("\r\033[K", end="", file=sys.stderr)
+            progress(f"{tokens} tokens: pair {number + 1} of {self.options.pairs}")
+        progress("")
         return summary(tokens, pairs, available_cores())
 
     def _pair(self, tokens: int, request: Path, batch: int, *, served_first: bool) -> Pair:

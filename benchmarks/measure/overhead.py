@@ -116,7 +116,7 @@ def show(result: Result) -> str:
             f"  CPU a request                    in process {result.own_ms:.2f} ms, served {result.server_ms:.2f} ms, "
             f"load generator {result.client_ms:.2f} ms",
             f"  added latency, one under way     {result.added_latency_ms} ms",
-            f"  at least {LIMIT} less load        {verdict(result)}",
+            f"  less load at least {LIMIT}          {verdict(result)}",
         ]
     )
 

@@ -16,7 +16,7 @@ from modelyard_server.backends.onnxruntime.providers import (
     execution_providers,
     ignored_accelerators,
 )
-from modelyard_server.backends.onnxruntime.settings import session_settings
+from modelyard_server.backends.onnxruntime.settings import NO_SPINNING, session_settings
 
 EVERYTHING = (TENSORRT, CUDA, OPENVINO, CPU)
 
@@ -67,13 +67,13 @@ def test_the_graph_level_is_the_containers(level: int, name: str) -> None:
     assert session_settings(config(optimization={"graph": {"level": level}}), 1).graph_optimization_level == name
 
 
-def test_without_parameters_everything_is_onnxruntimes_default() -> None:
-    """Sequential, all optimisations, and no memory setting touched."""
+def test_without_parameters_almost_everything_is_onnxruntimes_default() -> None:
+    """Sequential, all optimisations, and no memory setting touched; only waiting threads do not spin."""
     settings = session_settings(config(), 1)
     assert settings.graph_optimization_level == "ORT_ENABLE_ALL"
     assert not settings.parallel
     assert (settings.mem_arena, settings.mem_pattern) == (None, None)
-    assert (settings.session_entries, settings.run_entries, settings.op_libraries) == ({}, {}, ())
+    assert (settings.session_entries, settings.run_entries, settings.op_libraries) == (NO_SPINNING, {}, ())
 
 
 def test_parameters_reach_the_settings() -> None:
@@ -89,7 +89,7 @@ def test_parameters_reach_the_settings() -> None:
     assert settings.parallel
     assert (settings.mem_arena, settings.mem_pattern) == (False, True)
     assert settings.run_entries == {"memory.enable_memory_arena_shrinkage": "cpu:0"}
-    assert settings.session_entries == {"session.use_device_allocator_for_initializers": "1"}
+    assert settings.session_entries == {**NO_SPINNING, "session.use_device_allocator_for_initializers": "1"}
     assert settings.op_libraries == ("libops.so",)
 
 

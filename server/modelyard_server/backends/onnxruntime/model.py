@@ -7,7 +7,8 @@ refuses is refused here, with the reason in words.
 Threads: where config.pbtxt sets no `intra_op_thread_count` (or 0), an instance gets the cores that this process may use
 (affinity and CPU quota) divided by the number of the model's instances, at least one; `inter_op_thread_count` likewise.
 ONNX Runtime's own default is all cores for each instance, and instances here are processes: Triton starts two for an
-onnxruntime model on the CPU when config.pbtxt has no instance_group. A value that is given always wins.
+onnxruntime model on the CPU when config.pbtxt has no instance_group. A value that is given always wins. Threads that
+wait for work do not spin, see `settings.NO_SPINNING`.
 
 What differs from the container, and cannot be otherwise:
 

@@ -15,6 +15,11 @@ from modelyard_server.backend_support.threads import threads_per_instance
 DEVICE_ALLOCATOR = "session.use_device_allocator_for_initializers"
 ARENA_SHRINKAGE = "memory.enable_memory_arena_shrinkage"
 
+# A thread that waits for work blocks instead of spinning (ONNX Runtime's default): instances, Triton itself, its other
+# models and often the client share the cores here, and a spinning thread takes them from whoever has work to do. The
+# price is a wake-up where an idle machine would have had none.
+NO_SPINNING = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spinning": "0"}
+
 # optimization.graph.level to the names of onnxruntime.GraphOptimizationLevel; any other level is ORT_ENABLE_ALL.
 _GRAPH_LEVELS = {-1: "ORT_ENABLE_BASIC", 1: "ORT_ENABLE_EXTENDED", 2: "ORT_DISABLE_ALL"}
 
@@ -68,7 +73,7 @@ def session_settings(config: ModelConfig, cores: int) -> SessionSettings:
         inter_op_threads=int_value(parameters, "inter_op_thread_count", 0) or threads,
         mem_arena=_optional_bool(config, "enable_mem_arena"),
         mem_pattern=_optional_bool(config, "enable_mem_pattern"),
-        session_entries=_entries(config, DEVICE_ALLOCATOR),
+        session_entries={**NO_SPINNING, **_entries(config, DEVICE_ALLOCATOR)},
         run_entries=_entries(config, ARENA_SHRINKAGE),
         op_libraries=tuple(config.raw.get("model_operations", {}).get("op_library_filename", [])),
     )
