@@ -88,7 +88,7 @@ def _build_packages(_: Path) -> Finding:
 
 def _cache(_: Path) -> Finding:
     folder = _existing(cache_dir())
-    if not os.access(folder, os.W_OK):
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
         way_out = f"{folder} cannot be written. Name another cache folder in MODELYARD_CACHE."
         return Finding("cache", Verdict.fail, way_out)
     free = shutil.disk_usage(folder).free

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import site
 import sys
 from pathlib import Path
 
@@ -62,15 +63,15 @@ def check_python(version: tuple[int, int] = sys.version_info[:2]) -> None:
 def check_numpy() -> None:
     """The Python backend of Triton 2.51 was built against numpy 1: with 2 every output comes back empty, silently.
 
-    Reads the metadata of this environment, which is the one that the Python backend runs in; imports nothing.
+    Reads the metadata of this environment, which is the one that Triton's Python processes run in; imports nothing.
+    They run isolated: packages of the user's own folder or of PYTHONPATH are not theirs.
 
     Raises:
         NumpyVersionError: numpy is absent, or 2.0 or later.
     """
-    try:
-        found = importlib.metadata.version("numpy")
-    except importlib.metadata.PackageNotFoundError:
-        found = ""
+    outside = {site.getusersitepackages(), *os.environ.get("PYTHONPATH", "").split(os.pathsep)}
+    path = [folder for folder in sys.path if folder and folder not in outside]
+    found = next((each.version for each in importlib.metadata.distributions(name="numpy", path=path)), "")
     if not found or int(found.split(".")[0]) >= 2:
         got = f"is {found}, with which outputs come back empty" if found else "is not installed"
         raise NumpyVersionError(

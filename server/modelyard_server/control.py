@@ -61,7 +61,10 @@ def unload_model(url: str, name: str, timeout_s: float = LOAD_TIMEOUT_S) -> None
 def stall_message(server: RunningServer, log: str) -> str:
     """What to say of a Triton that waits for a Python process which is dead."""
     reason = stub_failure(log) or "it left no message; its own output is in the log"
-    return f"Triton waits forever for a Python process that died: {reason}. Its log: {server.log_path}"
+    return (
+        f"Triton waits forever for a Python process that died: {reason}. "
+        f"Mend that model, stop the server and start it again. Its log: {server.log_path}"
+    )
 
 
 def _control(url: str, name: str, verb: str, timeout_s: float) -> None:

@@ -25,7 +25,8 @@ class ServerOptions:
         http_port: of loopback, as the others.
         config_name: serve `<model>/configs/<config_name>.pbtxt` where it stands, and config.pbtxt elsewhere.
         backends: a folder of Python-based backends, `<name>/model.py` each.
-        exit_timeout_s: how long running inferences may take once the server was told to stop.
+        exit_timeout_s: how long running inferences may take once the server was told to stop. Triton also waits that
+            long for HTTP connections which clients keep open, idle or not.
         response_cache_bytes: of the cache for the models whose config asks for one; 0 serves without.
     """
 
@@ -35,7 +36,7 @@ class ServerOptions:
     metrics_port: int = 8002
     config_name: str | None = None
     backends: Path = BACKENDS
-    exit_timeout_s: int = 15
+    exit_timeout_s: int = 10
     response_cache_bytes: int = 64 << 20
 
     @property
@@ -80,13 +81,14 @@ def triton_command(triton: Triton, options: ServerOptions, backends: Path, serve
 
 
 def triton_environment(triton: Triton, server_id: str) -> dict[str, str]:
-    """The environment of Triton and of its Python processes: this one, and what they need."""
+    """The environment of Triton and of its Python processes: this one, and what they need.
+
+    The Python processes run isolated: they ignore PYTHONPATH and every other PYTHON variable, and the user's packages.
+    """
     return {
         **os.environ,
         MARK_VARIABLE: server_id,
         # A Python process finds its standard library and packages by the first python3 on PATH.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "LD_LIBRARY_PATH": library_path(triton),
-        "PYTHONDONTWRITEBYTECODE": "1",  # a version's folder holds what was published, and nothing else
-        "PYTHONUNBUFFERED": "1",  # what a model prints must be in the log when its process dies
     }

@@ -13,6 +13,7 @@ from modelyard_server.log import one_line
 
 READY = "READY"
 LOADING = "LOADING"
+UNLOADING = "UNLOADING"
 UNAVAILABLE = "UNAVAILABLE"
 UNHEALTHY = "UNHEALTHY"
 """Triton says READY, and every inference fails."""
@@ -76,12 +77,13 @@ def not_ready(states: Iterable[ModelState]) -> dict[str, str]:
 
 
 def _rows_of_interest(name: str, rows: list[ModelState]) -> list[ModelState]:
-    """A model's rows without the versions that were replaced; one row at least."""
-    current = sorted((row for row in rows if row.reason != UNLOADED), key=lambda row: row.version.zfill(20))
+    """A model's rows without the versions that were or are being replaced; one row at least."""
+    current = [row for row in rows if row.state != UNLOADING and row.reason != UNLOADED]
     if current:
-        return current
-    reason = "it was unloaded" if rows else "Triton knows no such model"
-    return [ModelState(name, "", UNAVAILABLE, reason)]
+        return sorted(current, key=lambda row: row.version.zfill(20))
+    if not rows:
+        return [ModelState(name, "", UNAVAILABLE, "Triton knows no such model")]
+    return [ModelState(name, "", UNAVAILABLE, "it was unloaded")]
 
 
 def _judged(row: ModelState, logged: str, dead: str | None) -> ModelState:

@@ -29,8 +29,13 @@ Targets: TypeAlias = Callable[[str], tuple[str, ...]]
 
 PIP_REASONS = (
     r"No module named pip",
-    r"\w*(?:Connection|Protocol|SSL|Timeout|Proxy)\w*(?:Error)?\([^\n]*",
     r"No space left on device",
+    r"Cannot connect to proxy",
+    r"Tunnel connection failed: [^'\"\n]+",
+    r"certificate verify failed[^('\"\n]*",
+    r"Failed to resolve '[^']+' \([^)\n]+\)",
+    r"Failed to establish a new connection: [^'\"\n]+",
+    r"(?:Read|Connection to \S+) timed out",
     r"ERROR: ([^\n]*)",
 )
 """The first that is found tells why pip failed: a refused connection is a warning, long before the error."""
@@ -156,7 +161,7 @@ def _pip_reason(output: str) -> str:
     for pattern in PIP_REASONS:
         found = re.search(pattern, output)
         if found:
-            return found.group(found.lastindex or 0).strip().rstrip(".'\",:/")
+            return found.group(found.lastindex or 0).strip().rstrip(".")
     return output.strip()[-300:] or "pip said nothing"
 
 

@@ -62,8 +62,9 @@ def _serve_in_foreground(server: TritonServer) -> None:
     """Until somebody stops it. An interruption while the models load is one; afterwards it is the normal end."""
     with streamed_log(server.log_path), _signals_interrupt():
         try:
-            _show(server, _wait_ready(server))
+            states = _wait_ready(server)
             with _announced_draining():
+                _show(server, states)
                 server.wait()
         finally:
             server.stop()
