@@ -3,19 +3,23 @@
 from modelyard_client import Client
 
 with Client("grpc://127.0.0.1:8001") as client:
-    result = client.infer("add", {"a": a, "b": b})
-    result["sum"]
+result = client.infer("add", {"a": a, "b": b})
+result["sum"]
 """
 
 from __future__ import annotations
 
-from modelyard_client.aio import AsyncClient
-from modelyard_client.client import Client
-from modelyard_client.datatypes import bfloat16_to_float32, float32_to_bfloat16
-from modelyard_client.endpoint import Tls
-from modelyard_client.metadata import ModelMetadata, TensorSpec
-from modelyard_client.result import Result
-from modelyard_client.retry import RetryPolicy
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modelyard_client.aio import AsyncClient
+    from modelyard_client.client import Client
+    from modelyard_client.datatypes import bfloat16_to_float32, float32_to_bfloat16
+    from modelyard_client.endpoint import Tls
+    from modelyard_client.metadata import ModelMetadata, TensorSpec
+    from modelyard_client.result import Result
+    from modelyard_client.retry import RetryPolicy
 
 __all__ = [
     "AsyncClient",
@@ -28,3 +32,22 @@ __all__ = [
     "bfloat16_to_float32",
     "float32_to_bfloat16",
 ]
+
+_MODULES = {
+    "AsyncClient": "aio",
+    "Client": "client",
+    "ModelMetadata": "metadata",
+    "Result": "result",
+    "RetryPolicy": "retry",
+    "TensorSpec": "metadata",
+    "Tls": "endpoint",
+    "bfloat16_to_float32": "datatypes",
+    "float32_to_bfloat16": "datatypes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for (PEP 562): who only catches errors does not wait for gRPC and aiohttp."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -18,12 +18,15 @@ from modelyard_client.calls import Answer, Call, Infer, RegisterRegion
 from modelyard_client.deadline import Deadline
 from modelyard_client.endpoint import Endpoint
 from modelyard_client.errors import (
+    ClientClosed,
     ClientError,
     ConnectionLost,
+    DeadlineExceeded,
     ModelNotFound,
     ModelNotReady,
     ServerUnavailable,
     SharedMemoryFailed,
+    UnexpectedAnswer,
 )
 from modelyard_client.request import Region
 from modelyard_client.retry import RetryPolicy
@@ -128,10 +131,13 @@ def _within(call: Call[Answer], seconds: float) -> Call[Answer]:
 
 
 def _reached(error: ClientError) -> bool | None:
-    """Whether a failure shows that the server can be reached; a deadline says neither."""
+    """Whether a failure shows that the server can be reached; None where it does not tell."""
     if type(error) in (ServerUnavailable, ConnectionLost):
         return False
-    return True if isinstance(error, ModelNotFound | ModelNotReady) else None
+    if isinstance(error, DeadlineExceeded | UnexpectedAnswer | ClientClosed) or error.url is None:
+        return None
+    # The server's own answer, though it is a refusal.
+    return True
 
 
 def _pause_before_retry(

@@ -172,6 +172,7 @@ def build_request(
 def _build_request(
     signature: ModelSignature, inputs: Inputs, options: InferOptions, shared: SharedTensors
 ) -> InferRequest:
+    _check_arguments(inputs, options)
     check_names(signature, "input", [*inputs, *shared.inputs], signature.inputs)
     _check_missing(signature, {*inputs, *shared.inputs})
     _check_calling(signature, options)
@@ -187,6 +188,25 @@ def _build_request(
         sequence_id=options.sequence_id,
         traceparent=_checked_traceparent(options.traceparent),
     )
+
+
+def _check_arguments(inputs: Any, options: InferOptions) -> None:
+    """Types that a type checker finds, and that would end in a riddle otherwise."""
+    if not isinstance(inputs, Mapping):
+        raise InvalidInput(f"the inputs are a {type(inputs).__name__}; pass a dict, input name -> array.")
+    if isinstance(options.outputs, str):
+        raise InvalidInput(f"outputs is the str '{options.outputs}'; pass a list of names: ['{options.outputs}'].")
+    if not isinstance(options.class_count, Mapping):
+        raise InvalidInput(f"class_count is {options.class_count!r}; pass a dict, output name -> number of classes.")
+    _check_text("request_id", options.request_id)
+    _check_text("sequence_id", options.sequence_id)
+
+
+def _check_text(what: str, value: Any) -> None:
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{what} is {value!r}, which cannot be written as UTF-8: it has a lone surrogate.") from None
 
 
 def check_names(signature: ModelSignature, kind: str, names: Collection[str], known: Collection[str]) -> None:
@@ -272,6 +292,7 @@ def _parameters(options: InferOptions) -> dict[str, Parameter]:
 def _check_parameter(name: str, value: Any) -> None:
     if name in RESERVED_PARAMETERS:
         raise InvalidInput(f"parameter '{name}' is Triton's own: use {RESERVED_PARAMETERS[name]} instead.")
+    _check_text(f"parameter '{name}'", value)
     if name.startswith("triton_"):
         raise InvalidInput(f"parameter '{name}' begins with 'triton_', which Triton keeps for itself: rename it.")
     if not isinstance(value, str | bool | int | float):

@@ -85,6 +85,11 @@ def test_named_outputs_and_classes() -> None:
         ({"parameters": {"x": None}}, r"is a NoneType"),
         ({"parameters": {"x": 2**63}}, r"integers of 64 bits"),
         ({"parameters": {"x": float("nan")}}, r"JSON has no such number"),
+        ({"parameters": {"x": "\ud800"}}, r"parameter 'x' is .* lone surrogate"),
+        ({"request_id": "\ud800"}, r"request_id is .* lone surrogate"),
+        ({"sequence_id": "\ud800"}, r"sequence_id is .* lone surrogate"),
+        ({"outputs": "sum"}, r"outputs is the str 'sum'; pass a list of names: \['sum'\]"),
+        ({"class_count": 3}, r"class_count is 3; pass a dict"),
         ({"priority": -1}, r"priority is -1"),
         ({"sequence_id": 2**64}, r"sequence_id is"),
     ],
@@ -124,6 +129,12 @@ def test_models_that_cannot_be_called_so() -> None:
     with pytest.raises(InvalidInput, match="pass sequence_id"):
         build_request(stateful, {}, InferOptions())
     assert build_request(stateful, {}, InferOptions(sequence_id=1)).sequence_id == 1
+
+
+def test_inputs_are_named() -> None:
+    """A list of arrays says nothing about which is which."""
+    with pytest.raises(InvalidInput, match="the inputs are a list; pass a dict"):
+        build_request(ADD, [ONES], InferOptions())  # type: ignore[arg-type]  # the mistake that is tested
 
 
 def test_at_least_one_request_in_flight() -> None:

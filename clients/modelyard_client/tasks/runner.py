@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from modelyard_client.aio import AsyncClient
-from modelyard_client.client import Client
 from modelyard_client.errors import InvalidInput
 from modelyard_client.request import checked_in_flight
 from modelyard_client.result import Result
@@ -19,6 +18,10 @@ from modelyard_client.tasks.texts import (
     class_count,
     text_model,
 )
+
+if TYPE_CHECKING:
+    from modelyard_client.aio import AsyncClient
+    from modelyard_client.client import Client
 
 Answered = list[tuple[Chunk, Result]]
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from modelyard_client.aio import AsyncClient
-from modelyard_client.client import Client
 from modelyard_client.tasks.runner import Answered, AsyncTextTask, TextTask
+
+if TYPE_CHECKING:
+    from modelyard_client.aio import AsyncClient
+    from modelyard_client.client import Client
 
 Embeddings = npt.NDArray[np.float32]
 OUTPUT = "embedding"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from modelyard_client.aio import AsyncClient
-from modelyard_client.client import Client
 from modelyard_client.datatypes import Array
 from modelyard_client.errors import IncompatibleModel
 from modelyard_client.tasks.runner import Answered, AsyncTextTask, TextTask
 from modelyard_client.tasks.texts import in_order
+
+if TYPE_CHECKING:
+    from modelyard_client.aio import AsyncClient
+    from modelyard_client.client import Client
 
 OUTPUT = "probabilities"
 

@@ -88,9 +88,11 @@ def refused(status: str, words: str, endpoint: Endpoint, call: Call[Any]) -> Cli
         call: What was asked.
     """
     words = REQUEST_ID_PREFIX.sub("", words).strip()
-    if isinstance(call, RegisterRegion | UnregisterRegion) or "shared memory region" in words:
+    # A model that fails may say anything; these are Triton's own words.
+    is_tritons = status in ("INVALID_ARGUMENT", "NOT_FOUND", "UNAVAILABLE")
+    if isinstance(call, RegisterRegion | UnregisterRegion) or (is_tritons and "shared memory region" in words):
         return _shared_memory(words, endpoint, call)
-    if "has no available versions" in words or "is not ready" in words:
+    if is_tritons and ("has no available versions" in words or "is not ready" in words):
         return _not_ready(words, endpoint, call)
     return _REFUSALS.get(status, _failed_on_it)(words, endpoint, call)
 
