@@ -32,11 +32,11 @@ class ConsoleProgress:
         started = time.monotonic()
         with stderr.status(f"{model}: {step}"):
             yield
-        stderr.print(f"[dim]{model}: {step}, {time.monotonic() - started:.1f} s[/dim]")
+        stderr.print(f"[dim]{model}: {step}, {time.monotonic() - started:.1f} s[/dim]", soft_wrap=True)
 
     def say(self, line: str) -> None:
         """Prints a line."""
-        stderr.print(f"[dim]{line}[/dim]")
+        stderr.print(f"[dim]{line}[/dim]", soft_wrap=True)
 
 
 class ServedRepository:

@@ -40,20 +40,24 @@ def build(
         _show(result)
     _show_time(results)
     for line in loaded:
-        stdout.print(line)
+        stdout.print(line, soft_wrap=True)
 
 
 def _show(result: Result) -> None:
     if not result.built:
-        stdout.print(f"[dim]{result.model}: version {result.version} is up to date, nothing to do[/dim]")
+        stdout.print(
+            f"[dim]{result.model}: version {result.version} is up to date, nothing to do[/dim]", soft_wrap=True
+        )
         return
-    stdout.print(f"[green]{result.model}: version {result.version} published[/green] ({result.reason})")
+    line = f"[green]{result.model}: version {result.version} published[/green] ({result.reason})"
+    stdout.print(line, soft_wrap=True)
     if result.metrics:
         served, pytorch = result.metrics["served"], result.metrics["pytorch"]
         stdout.print(
             f"  on {result.metrics['items']} held-out items, served / PyTorch: "
             f"accuracy {served['accuracy']:.4f} / {pytorch['accuracy']:.4f}, "
-            f"macro-F1 {served['macro_f1']:.4f} / {pytorch['macro_f1']:.4f}"
+            f"macro-F1 {served['macro_f1']:.4f} / {pytorch['macro_f1']:.4f}",
+            soft_wrap=True,
         )
 
 
@@ -64,4 +68,5 @@ def _show_time(results: list[Result]) -> None:
             totals[step] = totals.get(step, 0.0) + seconds
     spent = sorted(((seconds, step) for step, seconds in totals.items() if seconds >= 0.1), reverse=True)
     if spent:
-        stdout.print("time went into: " + ", ".join(f"{step} {seconds:.1f} s" for seconds, step in spent))
+        steps = ", ".join(f"{step} {seconds:.1f} s" for seconds, step in spent)
+        stdout.print(f"time went into: {steps}", soft_wrap=True)

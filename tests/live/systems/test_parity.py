@@ -18,7 +18,7 @@ from modelyard_client import Client
 from modelyard_client.tasks import TextEmbedder, TicketClassifier
 from modelyard_server.process import TritonServer
 
-pytestmark = [pytest.mark.live, pytest.mark.filterwarnings("ignore::modelyard_client.TextTruncated")]
+pytestmark = [pytest.mark.live, pytest.mark.filterwarnings("ignore::modelyard_client.errors.TextTruncated")]
 TEXTS = 200
 
 
