@@ -11,8 +11,8 @@ import numpy.typing as npt
 from tritonclient import grpc
 
 ONE_INSTANCE = "instance_group [ { count: 1 kind: KIND_CPU } ]"
-# Long enough for requests that are sent at once to meet in one batch.
-BATCHING = "dynamic_batching { max_queue_delay_microseconds: 300000 }"
+# Long enough for requests that are sent at once to meet in one batch; a full batch does not wait.
+BATCHING = "dynamic_batching { max_queue_delay_microseconds: 2000000 }"
 COMPLETED = f'platform: "onnxruntime_onnx"\n{ONE_INSTANCE}'
 
 
