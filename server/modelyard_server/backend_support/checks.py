@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from modelyard_server.backend_support.datatypes import NUMPY_TYPES
+from modelyard_server.backend_support.datatypes import DATA_TYPES
 from modelyard_server.backend_support.errors import ModelLoadError
 from modelyard_server.backend_support.model_config import ModelConfig, TensorConfig
 from modelyard_server.backend_support.signature import ArtefactTensor, Signature, show_dims
@@ -138,8 +138,8 @@ def _refuse_unknown(kind: str, name: str, allowed: Collection[str], signature: S
 
 
 def _check_data_type(what: str, data_type: str, tensor: ArtefactTensor, signature: Signature) -> None:
-    if data_type not in NUMPY_TYPES:
-        raise ModelLoadError(f"{what} has data_type {data_type}, expected one of {', '.join(NUMPY_TYPES)}")
+    if data_type not in DATA_TYPES:
+        raise ModelLoadError(f"{what} has data_type {data_type}, expected one of {', '.join(DATA_TYPES)}")
     if data_type != tensor.data_type:
         raise ModelLoadError(
             f"{what} is {data_type} in config.pbtxt and {tensor.data_type} in {signature.artefact}: "
