@@ -83,6 +83,12 @@ def test_bfloat16_bits_survive_float32(bits: npt.NDArray[np.uint16]) -> None:
     np.testing.assert_array_equal(np.isnan(bfloat16_to_float32(back)), np.isnan(values))
 
 
+def test_nan_with_only_low_bits_stays_a_nan() -> None:
+    """Its upper half alone would be infinity."""
+    signalling = np.array([0x7F800001, 0xFF80FFFF], np.uint32).view(np.float32)
+    assert np.isnan(bfloat16_to_float32(float32_to_bfloat16(signalling))).all()
+
+
 @given(st.floats(width=32))
 def test_float32_rounds_to_the_nearest_bfloat16(value: float) -> None:
     """No other bfloat16 is nearer; of two that are as near, the even one; overflow goes to infinity."""

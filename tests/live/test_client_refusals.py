@@ -191,6 +191,7 @@ def test_closing_ends_the_calls_of_other_threads(client_triton: TritonServer, sc
     client.close()
     thread.join(timeout=10)
     assert [type(outcome) for outcome in outcomes] in ([Result], [ClientClosed])
+    assert not any(getattr(transport, "_idle", ()) for transport in client._transports.values())
 
 
 @pytest.mark.parametrize("scheme", ["grpc", "http"])
