@@ -31,10 +31,7 @@ def make_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ServerError(
-            f"cannot make the folder {folder}: {error.strerror}. "
-            f"Name a cache folder that you can write to in {CACHE_VARIABLE}."
-        ) from error
+        raise cannot_write(folder, error) from error
     return folder
 
 
@@ -43,8 +40,22 @@ def locked(lock: Path) -> Iterator[None]:
     """Holds an exclusive lock on a file for the block; waits while another process holds it.
 
     The kernel drops the lock when its holder dies, so that a killed process blocks nobody.
+
+    Raises:
+        ServerError: the file cannot be written.
     """
     make_folder(lock.parent)
-    with lock.open("a") as handle:
+    try:
+        handle = lock.open("a")
+    except OSError as error:
+        raise cannot_write(lock, error) from error
+    with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def cannot_write(path: Path, error: OSError) -> ServerError:
+    """What to say of a file or folder of the cache that cannot be written."""
+    return ServerError(
+        f"cannot write {path}: {error.strerror}. Free space there, or name another cache folder in {CACHE_VARIABLE}."
+    )

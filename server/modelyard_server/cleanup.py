@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -66,8 +67,9 @@ def sweep(folder: Path) -> None:
             clean_up(folder, server)
     known = {server.log_path for server in read_states(folder)}
     for log in set(folder.glob("*.log")) - known:
-        if log.stat().st_mtime < time.time() - LOG_DAYS * 86_400:
-            log.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another sweep was quicker
+            if log.stat().st_mtime < time.time() - LOG_DAYS * 86_400:
+                log.unlink()
 
 
 def kill_processes(server_id: str) -> None:

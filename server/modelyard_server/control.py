@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from modelyard_server.checks import model_folders
 from modelyard_server.errors import ModelControlError, UnreachableError
 from modelyard_server.log import load_failures, one_line, read_log, stub_failure
-from modelyard_server.protocol import LOAD_TIMEOUT_S, TIMEOUT_S, control_model, model_config, repository_index
+from modelyard_server.protocol import (
+    LOAD_TIMEOUT_S,
+    TIMEOUT_S,
+    control_model,
+    model_config,
+    repository_index,
+    server_metadata,
+)
 from modelyard_server.readiness import READY, ModelState, judge
 from modelyard_server.state import RunningServer, server_at
 from modelyard_server.stubs import StallWatch, dead_stubs, live_stubs
+
+POLL_S = 0.1
 
 
 def model_states(url: str, timeout_s: float = TIMEOUT_S) -> list[ModelState]:
@@ -39,7 +48,7 @@ def states_of(server: RunningServer, timeout_s: float = TIMEOUT_S) -> list[Model
 def load_model(url: str, name: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
     """Loads a model, or reloads it with what now stands in the repository, and waits until it serves.
 
-    Where this fails, what was loaded before keeps serving.
+    A server of ours that is still starting is waited for. Where this fails, what was loaded before keeps serving.
 
     Raises:
         ModelControlError: Triton did not load it; the message holds the reason, out of the log where Triton is ours.
@@ -69,6 +78,8 @@ def stall_message(server: RunningServer, log: str) -> str:
 
 def _control(url: str, name: str, verb: str, timeout_s: float) -> None:
     server = server_at(url)
+    if server:
+        _wait_until_listening(server, timeout_s)
     offset = server.log_path.stat().st_size if server and server.log_path.exists() else 0
     try:
         control_model(url, name, verb, timeout_s, _stall_alarm(server, offset) if server else None)
@@ -78,8 +89,20 @@ def _control(url: str, name: str, verb: str, timeout_s: float) -> None:
         raise ModelControlError(f"Triton did not {verb} {name}: {reason}") from error
 
 
-def _stall_alarm(server: RunningServer, offset: int) -> Any:
-    watch = StallWatch(server)
+def _wait_until_listening(server: RunningServer, timeout_s: float) -> None:
+    """A server of ours that is still starting listens once every model has had its turn."""
+    deadline = time.monotonic() + timeout_s
+    while server.is_alive() and time.monotonic() < deadline:
+        try:
+            server_metadata(server.http_url)
+        except UnreachableError:
+            time.sleep(POLL_S)
+        else:
+            return
+
+
+def _stall_alarm(server: RunningServer, offset: int) -> Callable[[], None]:
+    watch = StallWatch(server, dead_stubs(server))
 
     def alarm() -> None:
         if watch.is_stalled():

@@ -97,8 +97,8 @@ def install_triton(cache: Path | None = None, progress: Progress = no_progress) 
         progress: called with what is being done, the bytes done and the bytes in all.
 
     Raises:
-        InstallError: it cannot be fetched, is not the pinned wheel, or cannot be unpacked.
-        ServerError: the cache folder cannot be made.
+        InstallError: it cannot be fetched, or is not the pinned wheel.
+        ServerError: the disk is full, or the cache folder cannot be written.
     """
     root = _installed(TRITON_WHEEL, TRITON_FOLDER, _triton_targets, cache, progress)
     return Triton(
@@ -121,8 +121,8 @@ def install_perf_analyzer(cache: Path | None = None, progress: Progress = no_pro
         progress: called with what is being done, the bytes done and the bytes in all.
 
     Raises:
-        InstallError: a wheel cannot be fetched, is not the pinned one, or cannot be unpacked.
-        ServerError: the cache folder cannot be made.
+        InstallError: a wheel cannot be fetched, or is not the pinned one.
+        ServerError: the disk is full, or the cache folder cannot be written.
     """
     triton = install_triton(cache, progress)
     root = _installed(PERF_ANALYZER_WHEEL, PERF_ANALYZER_FOLDER, _perf_analyzer_targets, cache, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,3 +93,39 @@ def triton_environment(triton: Triton, server_id: str) -> dict[str, str]:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "LD_LIBRARY_PATH": library_path(triton),
     }
+
+
+def spawn_supervisor(
+    folder: Path,
+    options: ServerOptions,
+    log_path: Path,
+    command: list[str],
+    environment: dict[str, str],
+    lifeline: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """Starts the supervisor of `command`, in a session of its own: a terminal's Ctrl-C does not reach it.
+
+    Args:
+        folder: where the server is written down.
+        options: of the server.
+        log_path: a file for all output; begun anew.
+        command: tritonserver's command line.
+        environment: of the supervisor and of Triton.
+        lifeline: the reading end of a pipe; its end of file ends the server.
+
+    Raises:
+        OSError: the log cannot be written.
+    """
+    supervisor = [sys.executable, "-m", "modelyard_server.supervisor", f"--folder={folder}"]
+    supervisor.append(f"--exit-timeout={options.exit_timeout_s}")
+    inherited = [] if lifeline is None else [lifeline]
+    with log_path.open("wb") as log:
+        return subprocess.Popen(
+            [*supervisor, *(f"--lifeline={fd}" for fd in inherited), "--", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            pass_fds=inherited,
+            start_new_session=True,
+        )

@@ -30,6 +30,7 @@ STUB_FAILURE = re.compile(r"(?:Failed to preinitialize Python stub|error while l
 PYTHON_LOCATION = re.compile(r"\s*At:\s+(?P<place>\S+\(\d+\): \S+).*", re.DOTALL)
 STATUS_CODE = re.compile(r"^(?:Internal|Invalid argument|Unavailable|Not found|Unsupported): ")
 LISTENING = "Started HTTPService at "
+ENDED = "modelyard: tritonserver ended by itself"
 HARMLESS = ("CudaDriverHelper has not been initialized", "failed to load all models")
 """Errors of every machine without a GPU, and one that repeats what stands above it."""
 
@@ -112,6 +113,11 @@ def last_errors(text: str, count: int = 3) -> str:
     errors = [record.message for record in records if _is_complaint(record)]
     chosen = errors[-count:] or [record.message for record in records[-1:]]
     return "; ".join(one_line(message) for message in chosen)
+
+
+def ended_by_itself(text: str) -> bool:
+    """Whether the log is that of a server which nobody told to stop."""
+    return ENDED in text
 
 
 def one_line(reason: str) -> str:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import final
 
 import psutil
 
-from modelyard_server.cache import locked, make_folder
+from modelyard_server.cache import cannot_write, locked, make_folder
 from modelyard_server.checks import check_config_name, check_numpy, check_platform, check_python, check_repository
 from modelyard_server.cleanup import backend_folder, kill_processes, remove_leftovers, stop_server, sweep
 from modelyard_server.control import stall_message, states_of
@@ -27,7 +24,13 @@ from modelyard_server.errors import (
     UnreachableError,
 )
 from modelyard_server.install import Triton, install_triton
-from modelyard_server.launch import ServerOptions, compose_backends, triton_command, triton_environment
+from modelyard_server.launch import (
+    ServerOptions,
+    compose_backends,
+    spawn_supervisor,
+    triton_command,
+    triton_environment,
+)
 from modelyard_server.libraries import check_libraries
 from modelyard_server.log import last_errors, read_log, still_loading
 from modelyard_server.ports import LOOPBACK, check_ports, free_ports
@@ -96,20 +99,20 @@ class TritonServer:
         Raises:
             PreflightError: this machine, or what was asked for, cannot be served.
             InstallError: Triton cannot be had.
-            StartError: the disk is full, or the cache folder cannot be written.
+            ServerError: the disk is full, or the cache folder cannot be written.
         """
         check_platform()
         check_python()
         check_numpy()
         check_repository(self.options.repository)
         check_config_name(self.options.repository, self.options.config_name)
-        check_ports(self.options.ports)
         triton = install_triton(progress=self._progress)
         check_libraries(triton)
         make_folder(self._folder)
         with locked(self._folder / "run.lock"):  # two that start on one port must see each other
             sweep(self._folder)
             self._check_claims()
+            check_ports(self.options.ports)
             self._launch(triton)
 
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> list[ModelState]:
@@ -154,9 +157,8 @@ class TritonServer:
             stop_server(self._state, self._folder)
         finally:
             self._supervisor.wait()
-            if self._lifeline is not None:
-                os.close(self._lifeline)
-            self._supervisor = self._state = self._lifeline = None
+            self._cut_lifeline()
+            self._supervisor = self._state = None
 
     def _check_claims(self) -> None:
         """A server of ours that is still loading does not listen yet, but its ports are taken."""
@@ -172,49 +174,35 @@ class TritonServer:
     def _launch(self, triton: Triton) -> None:
         server_id = uuid.uuid4().hex[:12]
         backends = backend_folder(self._folder, server_id)
+        command = triton_command(triton, self.options, backends, server_id)
         try:
             compose_backends(triton, self.options, backends)
-            self._supervisor = self._spawn(
-                triton_command(triton, self.options, backends, server_id), triton_environment(triton, server_id)
-            )
-            self._state = self._described(server_id, self._supervisor.pid)
-            write_state(self._folder, self._state)
+            supervisor = self._spawn(command, triton_environment(triton, server_id))
+            state = self._described(server_id, supervisor.pid)
+            write_state(self._folder, state)
         except BaseException as error:  # Ctrl-C included: what was spawned is found by its mark
             kill_processes(server_id)
             remove_leftovers(self._folder, server_id)
+            self._cut_lifeline()
             if not isinstance(error, OSError):
                 raise
-            raise StartError(
-                f"cannot write into {self._folder}: {error.strerror}. "
-                "Free space there, or name another cache folder in MODELYARD_CACHE."
-            ) from error
+            raise cannot_write(self._folder, error) from error
+        self._supervisor, self._state = supervisor, state
 
     def _spawn(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        """Starts the supervisor in a session of its own: a terminal's Ctrl-C reaches this process alone."""
-        supervisor = [sys.executable, "-m", "modelyard_server.supervisor", f"--folder={self._folder}"]
-        supervisor.append(f"--exit-timeout={self.options.exit_timeout_s}")
-        with self._lifeline_end() as lifeline, self.log_path.open("wb") as log:
-            return subprocess.Popen(
-                [*supervisor, *(f"--lifeline={fd}" for fd in lifeline), "--", *command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                pass_fds=lifeline,
-                start_new_session=True,
-            )
-
-    @contextmanager
-    def _lifeline_end(self) -> Iterator[tuple[int, ...]]:
-        """The reading end of a pipe that this process keeps open while it lives; none for a detached server."""
+        """Starts the supervisor; it holds the other end of a pipe that this process keeps open while it lives."""
         if self._detached:
-            yield ()
-            return
+            return spawn_supervisor(self._folder, self.options, self.log_path, command, environment)
         reader, self._lifeline = os.pipe()
         try:
-            yield (reader,)
+            return spawn_supervisor(self._folder, self.options, self.log_path, command, environment, reader)
         finally:
             os.close(reader)
+
+    def _cut_lifeline(self) -> None:
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+        self._lifeline = None
 
     def _described(self, server_id: str, pid: int) -> RunningServer:
         return RunningServer(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import psutil
@@ -37,15 +38,16 @@ class StallWatch:
 
     Args:
         server: the server that is starting, or that was asked to load a model.
+        before: the processes that were dead before that.
     """
 
-    def __init__(self, server: RunningServer) -> None:
+    def __init__(self, server: RunningServer, before: AbstractSet[int] = frozenset()) -> None:
         self._server = server
-        self._before = dead_stubs(server)
+        self._before = before
         self._since: dict[int, float] = {}
 
     def is_stalled(self) -> bool:
-        """Whether a process died since this watch began, and Triton has not noticed for `STALL_S` seconds."""
+        """Whether a process died meanwhile, and Triton has not noticed for `STALL_S` seconds."""
         now = time.monotonic()
         dead = dead_stubs(self._server) - self._before
         self._since = {pid: self._since.get(pid, now) for pid in dead}

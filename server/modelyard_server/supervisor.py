@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from modelyard_server.cleanup import kill_processes, remove_leftovers
+from modelyard_server.log import ENDED
 from modelyard_server.state import MARK_VARIABLE, read_states, remove_state
 
 PR_SET_PDEATHSIG = 1
@@ -45,7 +46,7 @@ def main() -> int:
         told = _wait(triton, wakeup, arguments.lifeline)
         _end(triton, arguments.exit_timeout + DRAIN_MARGIN_S)
         if not told:
-            _say(f"tritonserver ended by itself: {_ending(triton.returncode)}")
+            _say(f"{ENDED}: {_ending(triton.returncode)}")
         return 0 if told else 1
     finally:
         _leave_nothing(arguments.folder, os.environ[MARK_VARIABLE])
@@ -82,7 +83,7 @@ def _end(triton: subprocess.Popen[bytes], timeout_s: float) -> None:
         now = time.monotonic()
         hanging_since = (hanging_since or now) if _waits_for_the_dead(triton) else None
         if now > deadline or (hanging_since and now > hanging_since + HANG_S):
-            _say("tritonserver does not end and is killed")
+            _say("modelyard: tritonserver does not end and is killed")
             triton.kill()
             triton.wait()
         time.sleep(POLL_S)
@@ -122,7 +123,7 @@ def _ending(status: int) -> str:
 def _say(message: str) -> None:
     """Writes into the server's log; a full disk must not keep this process from its work."""
     try:
-        print(f"modelyard: {message}", file=sys.stderr, flush=True)
+        print(message, file=sys.stderr, flush=True)
     except OSError:
         return
 

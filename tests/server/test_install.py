@@ -85,11 +85,14 @@ def test_perf_analyzer_runs() -> None:
     assert "Perf Analyzer Version" in done.stdout + done.stderr
 
 
-def test_a_cache_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_cache_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """A cache below a file gives a sentence that names MODELYARD_CACHE."""
     (tmp_path / "file").touch()
-    with pytest.raises(ServerError, match="Name a cache folder that you can write to in MODELYARD_CACHE"):
+    with pytest.raises(ServerError, match=r"cannot write .*: Not a directory.*another cache folder in MODELYARD_CACHE"):
         install_triton(tmp_path / "file" / "cache")
+    (tmp_path / "install.lock").mkdir()
+    with pytest.raises(ServerError, match=r"cannot write .*install\.lock: Is a directory"):
+        install_triton(tmp_path)
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

