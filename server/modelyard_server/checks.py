@@ -64,7 +64,7 @@ def check_numpy() -> None:
     """The Python backend of Triton 2.51 was built against numpy 1: with 2 every output comes back empty, silently.
 
     Reads the metadata of this environment, which is the one that Triton's Python processes run in; imports nothing.
-    They run isolated: packages of the user's own folder or of PYTHONPATH are not theirs.
+    From Python 3.11 on they run isolated: packages of the user's own folder or of PYTHONPATH are not theirs.
 
     Raises:
         NumpyVersionError: numpy is absent, or 2.0 or later.

@@ -84,7 +84,7 @@ def triton_command(triton: Triton, options: ServerOptions, backends: Path, serve
 def triton_environment(triton: Triton, server_id: str) -> dict[str, str]:
     """The environment of Triton and of its Python processes: this one, and what they need.
 
-    The Python processes run isolated: they ignore PYTHONPATH and every other PYTHON variable, and the user's packages.
+    From Python 3.11 on the Python processes run isolated: they ignore PYTHONPATH and every other PYTHON variable.
     """
     return {
         **os.environ,
