@@ -59,7 +59,7 @@ def declare(name: str, max_length: int) -> PythonModel:
         reference=reference,
         max_batch_size=MAX_BATCH_SIZE,
         dynamic_batching=DynamicBatching(
-            max_queue_delay_microseconds=1_000, max_queue_size=1024, default_timeout_microseconds=0
+            max_queue_delay_microseconds=1_000, max_queue_size=1024, default_timeout_microseconds=30_000_000
         ),
     )
 

@@ -72,6 +72,8 @@ dynamic_batching {{
     max_queue_size: {batching.max_queue_size}
     # A request that waited longer is refused: its caller has given up. 0 waits for ever.
     default_timeout_microseconds: {batching.default_timeout_microseconds}
+    # A request may ask for less: a client's deadline counts here too. (Triton takes only a timeout below the default.)
+    allow_timeout_override: true
     timeout_action: REJECT
   }}
 }}"""
