@@ -18,7 +18,7 @@ TOKEN_COUNT = Tensor("token_count", "INT32", (1,))
 TEXT_ASSETS = {"tokenizer": minilm_assets.TOKENIZER, "test": complaints.TEST}
 # [CLS], one token, [SEP]: the shortest text that the tokenizer lets through.
 SHORTEST = 3
-PAD_TO_MULTIPLE_OF = 8
+PAD_TO_MULTIPLE_OF = 16
 ENCODER_BATCHING = DynamicBatching(
     max_queue_delay_microseconds=2_000, max_queue_size=1024, default_timeout_microseconds=30_000_000
 )
@@ -53,6 +53,7 @@ def declare(name: str, max_length: int) -> PythonModel:
             "max_length": str(max_length),
             "max_characters": "200000",
             "pad_to_multiple_of": str(PAD_TO_MULTIPLE_OF),
+            "pad_across_requests": "false",
         },
         assets=TEXT_ASSETS,
         examples=example_texts,

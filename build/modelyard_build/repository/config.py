@@ -91,10 +91,11 @@ instance_group [ {{ count: {model.instance_count}, kind: KIND_AUTO }} ]"""
 
 
 def _parameters(model: PythonModel) -> list[str]:
-    return [
+    rows = [
         f'parameters {{ key: "{key}", value: {{ string_value: "{value}" }} }}'
         for key, value in model.parameters.items()
     ]
+    return ["# What the step reads; the head of the version's model.py says what each of them does.", *rows]
 
 
 def _steps(model: Ensemble) -> str:

@@ -4,12 +4,13 @@ Reads from config.pbtxt's `parameters`:
 
 - `max_length`: tokens that are kept, special tokens included; the rest is cut off at the end.
 - `max_characters`: a longer text is refused, because reading it would hold up the requests beside it.
-- `pad_to_multiple_of`: rows are padded to the longest of the batch, rounded up to this, so that the encoder sees few
-  different widths and can batch across them.
+- `pad_to_multiple_of`: the rows of a request are padded to its longest, rounded up to this, so that the encoder behind
+  sees few different widths: Triton batches only requests of equal shape.
+- `pad_across_requests`: "true" pads all requests that Triton batched here to one width, so that the encoder can run
+  them together whatever their lengths. It pays where a larger batch costs little, on a GPU; on a CPU the padding costs
+  more than the batch saves.
 
-All texts that Triton batched are padded to one width: Triton batches only requests of equal shape, so this is what lets
-the encoder behind run them together. `token_count` tells a caller whether its text was cut: it counts the tokens that
-the whole text has.
+`token_count` tells a caller whether its text was cut: it counts the tokens that the whole text has.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class TritonPythonModel:
         path = Path(args["model_repository"]) / args["model_version"] / "tokenizer.json"
         self.tokenizer = Tokenizer.from_file(str(path))
         self.tokenizer.enable_truncation(self.max_length)
-        self.tokenizer.enable_padding(pad_to_multiple_of=_integer(parameters, "pad_to_multiple_of"))
+        self.pad_to_multiple_of = _integer(parameters, "pad_to_multiple_of")
+        self.pad_across_requests = _boolean(parameters, "pad_across_requests")
         self.special_tokens = self.tokenizer.num_special_tokens_to_add(is_pair=False)
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -62,6 +64,8 @@ class TritonPythonModel:
         """
         texts: list[list[str] | InvalidText] = [self._texts(request) for request in requests]
         encodings = self.tokenizer.encode_batch([text for item in texts if isinstance(item, list) for text in item])
+        if self.pad_across_requests:
+            self._pad(encodings)
         responses, position = [], 0
         for item in texts:
             if isinstance(item, InvalidText):
@@ -95,7 +99,14 @@ class TritonPythonModel:
             )
         return text
 
+    def _pad(self, encodings: Sequence[Encoding]) -> None:
+        longest = max((len(encoding.ids) for encoding in encodings), default=0)
+        width = -(-longest // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        for encoding in encodings:
+            encoding.pad(min(width, self.max_length))
+
     def _response(self, encodings: Sequence[Encoding]) -> Any:
+        self._pad(encodings)
         return pb_utils.InferenceResponse(
             [
                 pb_utils.Tensor("input_ids", np.array([encoding.ids for encoding in encodings], dtype=np.int64)),
@@ -125,3 +136,14 @@ def _integer(parameters: dict[str, dict[str, str]], name: str) -> int:
             "Mend it in config.pbtxt."
         )
     return int(value)
+
+
+def _boolean(parameters: dict[str, dict[str, str]], name: str) -> bool:
+    """A "true" or "false" out of config.pbtxt's parameters; a load error names what is wrong with it."""
+    value = parameters.get(name, {}).get("string_value", "")
+    if value not in ("true", "false"):
+        raise ValueError(
+            f'parameters {{ key: {name!r} }} is {value!r}, expected "true" or "false" as string_value. '
+            "Mend it in config.pbtxt."
+        )
+    return value == "true"
