@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from modelyard_server.cleanup import region_prefix
@@ -88,11 +89,24 @@ def triton_environment(triton: Triton, server_id: str) -> dict[str, str]:
     """
     return {
         **os.environ,
+        **_hidden_gpus(),
         MARK_VARIABLE: server_id,
         # A Python process finds its standard library and packages by the first python3 on PATH.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "LD_LIBRARY_PATH": library_path(triton),
     }
+
+
+def _hidden_gpus() -> dict[str, str]:
+    """Hides GPUs that the installed ONNX Runtime cannot use.
+
+    Triton would place every KIND_AUTO instance on them, and the backend would have to refuse it.
+    """
+    try:
+        metadata.distribution("onnxruntime-gpu")
+    except metadata.PackageNotFoundError:
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    return {}
 
 
 def spawn_supervisor(

@@ -32,13 +32,15 @@ def ids(text: str) -> list[int]:
 def embedding(text: str) -> npt.NDArray[np.float32]:
     """float32 [384] of unit length: how often each of 384 remainders occurs among the tokens."""
     counts = np.bincount([number % DIMENSIONS for number in ids(text)], minlength=DIMENSIONS)
-    return (counts / np.linalg.norm(counts)).astype(np.float32)
+    vector: npt.NDArray[np.float32] = (counts / np.linalg.norm(counts)).astype(np.float32)
+    return vector
 
 
 def probabilities(text: str) -> npt.NDArray[np.float32]:
     """float32 [8], sums to one."""
     counts = np.bincount([number % len(LABELS) for number in ids(text)], minlength=len(LABELS)) + 0.1 / len(LABELS)
-    return (counts / counts.sum()).astype(np.float32)
+    shares: npt.NDArray[np.float32] = (counts / counts.sum()).astype(np.float32)
+    return shares
 
 
 _TOKENIZER_CONFIG = f"""
