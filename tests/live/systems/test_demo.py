@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.live
+# The first of these tests builds both systems where nothing is cached.
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 
 def test_the_demo_shows_the_whole_way(repository: Path) -> None:

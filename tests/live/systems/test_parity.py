@@ -18,7 +18,12 @@ from modelyard_client import Client
 from modelyard_client.tasks import TextEmbedder, TicketClassifier
 from modelyard_server.process import TritonServer
 
-pytestmark = [pytest.mark.live, pytest.mark.filterwarnings("ignore::modelyard_client.errors.TextTruncated")]
+# The first of these tests builds both systems where nothing is cached.
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore::modelyard_client.errors.TextTruncated"),
+]
 TEXTS = 200
 
 

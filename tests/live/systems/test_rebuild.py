@@ -21,7 +21,8 @@ from modelyard_build.repository.versions import versions
 from modelyard_client import Client
 from modelyard_ops.building import server_on_free_ports
 
-pytestmark = pytest.mark.live
+# The first of these tests builds both systems where nothing is cached.
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 COMMAND = [sys.executable, "-c", "from modelyard_ops.cli import main; main()"]
 PACKAGE = Path(__file__).parents[3] / "build" / "modelyard_build"

@@ -12,7 +12,8 @@ from modelyard_client.errors import ClientError, InvalidInput, TextTruncated
 from modelyard_client.tasks import TextEmbedder, TicketClassifier
 from modelyard_server.process import TritonServer
 
-pytestmark = pytest.mark.live
+# The first of these tests builds both systems where nothing is cached.
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize(
