@@ -6,8 +6,8 @@ Runs before anything is installed: standard library only.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,14 +31,12 @@ def check_python() -> None:
 
 def make_venv(target: Path) -> None:
     """Makes the environment; where Debian's python3-venv is absent, pip brings virtualenv to do it."""
-    try:
+    if importlib.util.find_spec("ensurepip"):
         venv.EnvBuilder(with_pip=True, clear=True).create(target)
-    except (subprocess.CalledProcessError, ImportError, OSError):
-        shutil.rmtree(target, ignore_errors=True)
-        with tempfile.TemporaryDirectory() as tools:
-            run([sys.executable, "-m", "pip", "install", "--quiet", "--target", tools, "virtualenv"])
-            virtualenv = str(Path(tools) / "bin" / "virtualenv")
-            run([sys.executable, virtualenv, "--quiet", str(target)], {"PYTHONPATH": tools})
+        return
+    with tempfile.TemporaryDirectory() as tools:
+        run([sys.executable, "-m", "pip", "install", "-qq", "--target", tools, "virtualenv"])
+        run([sys.executable, "-m", "virtualenv", "--quiet", str(target)], {"PYTHONPATH": tools})
 
 
 def run(command: list[str], extra_environment: dict[str, str] | None = None) -> None:
