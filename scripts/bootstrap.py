@@ -6,10 +6,12 @@ Runs before anything is installed: standard library only.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib.util
 import os
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 import venv
@@ -26,6 +28,21 @@ def check_python() -> None:
         sys.exit(
             f"error: this is Python {sys.version.split()[0]}; Modelyard runs on 3.10, 3.11 and 3.12. "
             "Name another with: make demo PYTHON=python3.11"
+        )
+
+
+def check_libpython() -> None:
+    """Stops before minutes of downloads where Triton's Python backend could not start in the end."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    library = f"libpython{version}.so.1.0"
+    if (Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib") / library).exists():
+        return
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        sys.exit(
+            f"error: this machine has no {library}, which Triton's Python backend loads. "
+            f"On Debian and Ubuntu: apt-get install libpython{version}"
         )
 
 
@@ -53,6 +70,7 @@ def main() -> None:
     parser.add_argument("pip_flags", nargs="*")
     arguments = parser.parse_args()
     check_python()
+    check_libpython()
     started = time.monotonic()
     target = arguments.venv if arguments.venv.is_absolute() else ROOT / arguments.venv
     print(f"environment: Python {sys.version.split()[0]} in {arguments.venv}", flush=True)
