@@ -1,0 +1,104 @@
+"""Staging: made once, found again, never half; and what stands beside the versions."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import nn
+
+from modelyard_build.errors import VerificationFailed
+from modelyard_build.model import Model
+from modelyard_build.plan import Planned
+from modelyard_build.repository.releases import release
+from modelyard_build.stage import cached_arrays, stage, staged_folder, warmup_tensors
+from support.small_models import POOLER
+
+KEY = "0" * 64
+RELEASE = release("26.06")
+
+
+class Steps:
+    """A build's progress, remembered."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    @contextlib.contextmanager
+    def step(self, model: str, step: str) -> Iterator[None]:
+        """Remembers the step."""
+        self.seen.append(step)
+        yield
+
+    def say(self, line: str) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of the test's own."""
+    monkeypatch.setenv("MODELYARD_CACHE", str(tmp_path / "cache"))
+
+
+def planned(model: Model, folder: Path) -> Planned:
+    return Planned(model, folder, {}, KEY, {}, None, "no version yet")
+
+
+def test_what_is_staged_is_not_made_again(tmp_path: Path) -> None:
+    """A second build finds artefact, samples and evidence, and runs no step: this is how a build resumes."""
+    steps = Steps()
+    first = stage(planned(POOLER, tmp_path), RELEASE, steps)
+    assert steps.seen == ["fetch", "load", "export", "verify", "samples"]
+    again = stage(planned(POOLER, tmp_path), RELEASE, steps)
+    assert len(steps.seen) == 5
+    assert again.evidence == first.evidence
+    assert (again.files / "model.onnx").is_file()
+    golden = json.loads((again.beside / "golden" / "samples.json").read_text())
+    assert len(golden["data"]) == len(golden["validation_data"]) == 8
+
+
+def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
+    """A refused artefact is not in the cache, so the next build does not take it for proven."""
+    impossible = replace(POOLER, tolerance=replace(POOLER.tolerance, noise_factor=1e-6))
+    with pytest.raises(VerificationFailed):
+        stage(planned(impossible, tmp_path), RELEASE, Steps())
+    assert not staged_folder(KEY).exists()
+    assert list(staged_folder(KEY).parent.iterdir()) == []
+
+
+def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a step is as clean as a failure."""
+
+    def interrupt(files: Mapping[str, Path]) -> nn.Module:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage(planned(replace(POOLER, load=interrupt), tmp_path), RELEASE, Steps())
+    assert list(staged_folder(KEY).parent.iterdir()) == []
+
+
+def test_warmup_files_have_the_longest_shape(tmp_path: Path) -> None:
+    """Triton warms up with a real sample of the largest size, written as its config says."""
+    staged = stage(planned(POOLER, tmp_path), RELEASE, Steps())
+    assert [(tensor.name, tensor.dims) for tensor in warmup_tensors(POOLER, staged.beside)] == [
+        ("input_ids", (24,)),
+        ("attention_mask", (24,)),
+    ]
+
+
+def test_a_reference_is_computed_once() -> None:
+    """PyTorch's answers to thousands of texts are kept for the key of their source."""
+    calls = []
+
+    def compute() -> dict[str, np.ndarray]:  # type: ignore[type-arg]  # of any dtype
+        calls.append(1)
+        return {"scores": np.arange(3.0)}
+
+    for _ in range(2):
+        np.testing.assert_array_equal(cached_arrays("key-examples", compute)["scores"], [0.0, 1.0, 2.0])
+    assert len(calls) == 1
