@@ -14,7 +14,8 @@ less load   the same, but in process is granted only the cores that the load gen
             in process x (1 - g / (C s)). Where Triton and the generator share all cores, this is what serving costs.
 same batch  as `less load`, with batches in process of the mean size that Triton formed.
 
-Saturation means that the next batch is always waiting: by default 2 x max_batch_size requests are under way. The added
+Saturation means that the next batch is always waiting: by default there are requests for a full batch of every instance and
+one more under way. The added
 latency is the difference of the medians at one request under way; a lone request also waits the queue delay of
 config.pbtxt, which is printed beside it. The exit status is 1 where the whole interval of `less load` lies below 0.97.
 """
@@ -64,7 +65,7 @@ class Benchmark:
         self.served = served
         self.in_process = in_process
         self.max_batch = config.max_batch_size
-        self.concurrency = options.concurrency or 2 * config.max_batch_size
+        self.concurrency = options.concurrency or (config.instances() + 1) * config.max_batch_size
         self.options = options
 
     def check(self, tokens: int) -> None:
@@ -113,7 +114,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help=f"holds {MODEL}")
     parser.add_argument("--pairs", type=int, default=8, help="of rounds, for each length of text; at least 2")
     parser.add_argument("--seconds", type=float, default=3.0, help="a round")
-    parser.add_argument("--concurrency", type=int, help="requests under way; default 2 x max_batch_size")
+    parser.add_argument("--concurrency", type=int, help="requests under way; default (instances + 1) x max_batch_size")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     return parser.parse_args()
 

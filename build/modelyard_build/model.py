@@ -130,7 +130,7 @@ class Model:
     assets: Mapping[str, Asset]
     max_batch_size: int
     dynamic_batching: DynamicBatching
-    instance_count: int = 1
+    instance_count: int = 2
     opset: int = 20
     tolerance: Tolerance = field(default_factory=Tolerance)
 

@@ -29,7 +29,7 @@ def test_settings_stand_where_triton_reads_them() -> None:
     message = text_format.Parse(config.render(POOLER, warmup), model_config_pb2.ModelConfig())
     assert message.dynamic_batching.max_queue_delay_microseconds == 1000
     assert message.dynamic_batching.default_queue_policy.max_queue_size == 64
-    assert [group.count for group in message.instance_group] == [1]
+    assert [group.count for group in message.instance_group] == [2]
     assert dict(message.model_warmup[0].inputs)["input_ids"].input_data_file == "input_ids"
     assert message.version_policy.latest.num_versions == 1
 
@@ -60,7 +60,7 @@ def test_a_contradiction_names_its_line(tmp_path: Path, before: str, after: str,
 
 def test_what_operators_tune_is_no_contradiction(tmp_path: Path) -> None:
     """A smaller batch, a narrower input, other instances and delays are theirs to choose."""
-    text = config.render(POOLER).replace("max_batch_size: 16", "max_batch_size: 4").replace("count: 1", "count: 3")
+    text = config.render(POOLER).replace("max_batch_size: 16", "max_batch_size: 4").replace("count: 2", "count: 3")
     path = tmp_path / "config.pbtxt"
     path.write_text(text.replace("dims: [ -1 ]", "dims: [ 24 ]"))
     config.check(path, POOLER)

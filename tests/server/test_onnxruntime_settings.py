@@ -55,7 +55,8 @@ def test_an_explicit_thread_count_wins_and_0_is_none() -> None:
     explicit = config({"intra_op_thread_count": "3", "inter_op_thread_count": "5"}, instance_group=[{"count": 4}])
     assert session_settings(explicit, 8).intra_op_threads == 3
     assert session_settings(explicit, 8).inter_op_threads == 5
-    assert session_settings(config({"intra_op_thread_count": "0"}), 8).intra_op_threads == 8
+    every_core = config({"intra_op_thread_count": "0"}, instance_group=[{"count": 4}])
+    assert session_settings(every_core, 8).intra_op_threads == 8
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,12 @@ def _instances(model: Model | PythonModel) -> str:
 # Instances are processes that run batches side by side.
 instance_group [ {{ count: {model.instance_count}, kind: KIND_CPU }} ]"""
     return f"""\
-# Instances run batches side by side. KIND_AUTO: on each GPU where there are any, else on the CPU, where one instance
-# with every core beats several that share them.
-instance_group [ {{ count: {model.instance_count}, kind: KIND_AUTO }} ]"""
+# Two instances: one computes while the other takes its inputs and sends its answers. KIND_AUTO: on each GPU where there
+# are any, else on the CPU.
+instance_group [ {{ count: {model.instance_count}, kind: KIND_AUTO }} ]
+# Each may use every core (0), so that a lone request is fast. In NVIDIA's container on a CPU the threads of both
+# instances spin while they wait and take the cores from one another: there set count to 1.
+parameters {{ key: "intra_op_thread_count", value: {{ string_value: "0" }} }}"""
 
 
 def _parameters(model: PythonModel) -> list[str]:

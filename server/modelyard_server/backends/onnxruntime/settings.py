@@ -54,8 +54,8 @@ class SessionSettings:
 def session_settings(config: ModelConfig, cores: int) -> SessionSettings:
     """Reads them out of a configuration.
 
-    Thread counts that are given and not 0 are taken as they are. Otherwise the cores are shared out among the model's
-    instances, as each is a process of its own.
+    Thread counts that are given are taken as they are; 0 is ONNX Runtime's word for every core. Where none is given the
+    cores are shared out among the model's instances, as each is a process of its own.
 
     Args:
         config: The model's configuration.
@@ -69,8 +69,8 @@ def session_settings(config: ModelConfig, cores: int) -> SessionSettings:
     return SessionSettings(
         graph_optimization_level=_graph_level(config),
         parallel=_parallel(config),
-        intra_op_threads=int_value(parameters, "intra_op_thread_count", 0) or threads,
-        inter_op_threads=int_value(parameters, "inter_op_thread_count", 0) or threads,
+        intra_op_threads=int_value(parameters, "intra_op_thread_count", threads) or cores,
+        inter_op_threads=int_value(parameters, "inter_op_thread_count", threads) or cores,
         mem_arena=_optional_bool(config, "enable_mem_arena"),
         mem_pattern=_optional_bool(config, "enable_mem_pattern"),
         session_entries={**NO_SPINNING, **_entries(config, DEVICE_ALLOCATOR)},
