@@ -14,10 +14,10 @@ less load   the same, but in process is granted only the cores that the load gen
             in process x (1 - g / (C s)). Where Triton and the generator share all cores, this is what serving costs.
 same batch  as `less load`, with batches in process of the mean size that Triton formed.
 
-Saturation means that the next batch is always waiting: by default there are requests for a full batch of every instance and
-one more under way. The added
-latency is the difference of the medians at one request under way; a lone request also waits the queue delay of
-config.pbtxt, which is printed beside it. The exit status is 1 where the whole interval of `less load` lies below 0.97.
+Saturation means that the next batch is always waiting: by default there are requests for a full batch of every instance
+and one more under way. The added latency is the difference of the medians at one request under way; a lone request also
+waits the queue delay of config.pbtxt, which is printed beside it. The exit status is 1 where the whole interval of
+`less load` lies below 0.97.
 """
 
 from __future__ import annotations
