@@ -24,7 +24,14 @@ DEADLINE_S = 120.0
 
 
 class ConsoleProgress:
-    """Shows the step at work with a spinner, and each finished step as a line."""
+    """Shows the step at work with a spinner, and each finished step as a line.
+
+    Attributes:
+        seconds: how long each kind of step took in all, by its name.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
 
     @contextlib.contextmanager
     def step(self, model: str, step: str) -> Iterator[None]:
@@ -32,7 +39,9 @@ class ConsoleProgress:
         started = time.monotonic()
         with stderr.status(f"{model}: {step}"):
             yield
-        stderr.print(f"[dim]{model}: {step}, {time.monotonic() - started:.1f} s[/dim]", soft_wrap=True)
+        taken = time.monotonic() - started
+        self.seconds[step] = self.seconds.get(step, 0.0) + taken
+        stderr.print(f"[dim]{model}: {step}, {taken:.1f} s[/dim]", soft_wrap=True)
 
     def say(self, line: str) -> None:
         """Prints a line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +39,7 @@ def build(
         return
     for result in results:
         _show(result)
-    _show_time(results)
+    _show_time(progress.seconds)
     for line in loaded:
         stdout.print(line, soft_wrap=True)
 
@@ -61,12 +62,8 @@ def _show(result: Result) -> None:
         )
 
 
-def _show_time(results: list[Result]) -> None:
-    totals: dict[str, float] = {}
-    for result in results:
-        for step, seconds in result.seconds.items():
-            totals[step] = totals.get(step, 0.0) + seconds
-    spent = sorted(((seconds, step) for step, seconds in totals.items() if seconds >= 0.1), reverse=True)
+def _show_time(taken: Mapping[str, float]) -> None:
+    spent = sorted(((seconds, step) for step, seconds in taken.items() if seconds >= 0.1), reverse=True)
     if spent:
         steps = ", ".join(f"{step} {seconds:.1f} s" for seconds, step in spent)
         stdout.print(f"time went into: {steps}", soft_wrap=True)
