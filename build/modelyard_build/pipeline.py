@@ -10,7 +10,6 @@ import datetime
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 
 from modelyard_build import models
 from modelyard_build.assets import cache_dir, fetch
+from modelyard_build.atomic import replacing
 from modelyard_build.errors import BuildError
 from modelyard_build.model import AnyModel, Ensemble, PythonModel, Tensor
 from modelyard_build.plan import Planned, plan
@@ -28,9 +28,8 @@ from modelyard_build.repository import config, manifest, samples, versions
 from modelyard_build.repository.manifest import Manifest
 from modelyard_build.repository.releases import DEFAULT_RELEASE, Release, release
 from modelyard_build.served import Serve, Served, evaluate, verify_ensemble, verify_python_model
-from modelyard_build.sources import assets_of, libraries
+from modelyard_build.sources import asset_hashes, libraries, pinned_assets
 from modelyard_build.stage import Staged, cached_arrays, rows, stage, warmup_tensors, write_golden
-from modelyard_build.stage import assets_of as pinned_assets
 
 
 @dataclass(frozen=True)
@@ -143,10 +142,8 @@ def _proof_path(planned: Planned, others: Sequence[Planned]) -> Path:
 
 
 def _remember(path: Path, proof: Proof) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
-    partial.write_text(json.dumps({"evidence": proof.evidence, "metrics": proof.metrics, "seconds": proof.seconds}))
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps({"evidence": proof.evidence, "metrics": proof.metrics, "seconds": proof.seconds}))
 
 
 @contextlib.contextmanager
@@ -265,7 +262,7 @@ def _manifest(
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         key=planned.key,
         sources=planned.sources,
-        assets=assets_of(planned.model),
+        assets=asset_hashes(planned.model),
         libraries=libraries(),
         target={"release": target.name, "triton": target.triton, "onnxruntime": target.onnxruntime},
         signature={

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from modelyard_build.assets import sha256_of
+from modelyard_build.assets import Asset, sha256_of
 from modelyard_build.model import AnyModel, Ensemble, Model, PythonModel
 
 PACKAGE = "modelyard_build"
@@ -98,14 +98,18 @@ def libraries() -> dict[str, str]:
     return {name: metadata.version(name) for name in _WRITERS}
 
 
-def assets_of(model: AnyModel) -> dict[str, str]:
+def pinned_assets(model: AnyModel) -> dict[str, Asset]:
+    """The pinned files that a model is built and verified with, by name."""
+    return {**model.assets, **(model.files if isinstance(model, PythonModel) else {})}
+
+
+def asset_hashes(model: AnyModel) -> dict[str, str]:
     """SHA-256 of each pinned file, by name."""
-    files = model.files if isinstance(model, PythonModel) else {}
-    return {name: asset.sha256 for name, asset in sorted({**model.assets, **files}.items())}
+    return {name: asset.sha256 for name, asset in sorted(pinned_assets(model).items())}
 
 
 def build_key(model: AnyModel, files: Mapping[str, str], steps: Mapping[str, str]) -> str:
     """One hash over sources, assets, libraries and, for an ensemble, the keys of its steps."""
     writers = libraries() if isinstance(model, Model) else {}
-    decisive = [model.name, dict(files), assets_of(model), writers, dict(steps)]
+    decisive = [model.name, dict(files), asset_hashes(model), writers, dict(steps)]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

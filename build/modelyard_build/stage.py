@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 
 from modelyard_build.assets import cache_dir, fetch
-from modelyard_build.model import AnyModel, Arrays, Ensemble, Model, PythonModel, Tensor
+from modelyard_build.atomic import replacing
+from modelyard_build.model import NUMPY_DTYPES, AnyModel, Arrays, Ensemble, Model, PythonModel, Tensor
 from modelyard_build.plan import Planned
 from modelyard_build.progress import Progress, Stopwatch
 from modelyard_build.repository import samples
 from modelyard_build.repository.releases import Release
+from modelyard_build.sources import pinned_assets
 
 GOLDEN_ITEMS = 8
 
@@ -74,7 +76,7 @@ def _make(planned: Planned, folder: Path, release: Release, progress: Progress) 
     (folder / "files").mkdir()
     (folder / "beside").mkdir()
     with watch.step("fetch"):
-        files = fetch(assets_of(planned.model), progress.say)
+        files = fetch(pinned_assets(planned.model), progress.say)
     evidence: dict[str, Any] = {}
     if isinstance(planned.model, Model):
         evidence = _make_model(planned.model, files, folder, release, watch)
@@ -82,11 +84,6 @@ def _make(planned: Planned, folder: Path, release: Release, progress: Progress) 
         _make_python_model(planned.model, files, folder, watch)
     samples.write_labels(folder / "beside", planned.model.outputs)
     (folder / "record.json").write_text(json.dumps({"evidence": evidence, "seconds": watch.seconds}))
-
-
-def assets_of(model: AnyModel) -> Mapping[str, Any]:
-    """The pinned files that a model is built and verified with, by name."""
-    return {**model.assets, **(model.files if isinstance(model, PythonModel) else {})}
 
 
 def _make_model(
@@ -157,8 +154,6 @@ def _dims_of(path: Path, tensor: Tensor) -> tuple[int, ...]:
     """Fixed dims as declared; one variable dim follows from the file's size."""
     if tensor.dtype == "BYTES":
         return tensor.config_dims
-    from modelyard_build.model import NUMPY_DTYPES
-
     elements = path.stat().st_size // np.dtype(NUMPY_DTYPES[tensor.dtype]).itemsize
     fixed = int(np.prod([dim for dim in tensor.config_dims if dim != -1], dtype=np.int64))
     return tuple(elements // fixed if dim == -1 else dim for dim in tensor.config_dims)
@@ -171,8 +166,6 @@ def cached_arrays(name: str, compute: Callable[[], Arrays]) -> Arrays:
         with np.load(path) as archive:
             return dict(archive)
     arrays = compute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
-    np.savez(partial, **arrays)
-    partial.replace(path)
+    with replacing(path) as partial:
+        np.savez(partial, **arrays)
     return arrays

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from modelyard_build.atomic import replacing
 from modelyard_build.errors import PublishFailed
 
 STAGING_PREFIX = ".staging-"
@@ -77,14 +78,8 @@ def write_missing(path: Path, content: bytes) -> bool:
     """
     if path.exists():
         return False
-    with _explained(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with _explained(path.parent), replacing(path) as partial:
+        partial.write_bytes(content)
     return True
 
 
