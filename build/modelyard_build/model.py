@@ -42,11 +42,25 @@ NUMPY_DTYPES: Mapping[str, npt.DTypeLike] = {
 
 @dataclass(frozen=True)
 class Axis:
-    """A dimension whose size the caller chooses, within proven limits (both included)."""
+    """A dimension whose size the caller chooses, within proven limits (both included).
+
+    Attributes:
+        name: the dimension's name in the graph.
+        min: the smallest size.
+        max: the largest size.
+        optimum: the size that most requests have: what engines are tuned for and candidates are measured at. Half of
+            the largest, where none is given.
+    """
 
     name: str
     min: int
     max: int
+    optimum: int | None = None
+
+    @property
+    def opt(self) -> int:
+        """The optimum within the limits."""
+        return max(self.min, self.max // 2) if self.optimum is None else self.optimum
 
 
 @dataclass(frozen=True)
@@ -115,6 +129,9 @@ class Model:
         examples: `examples(files, batch, sizes)`: real inputs of `batch` items with every `Axis` at `sizes[axis.name]`.
         assets: the pinned files that `load` and `examples` read, by the name under which they get them.
         max_batch_size: the largest batch that is verified and served.
+        optimum_batch_size: the batch that engines are tuned for and candidates' throughput is measured at.
+        calibration: like `examples`, but from data that no verification sees: int8 takes its ranges from it. Without
+            it no int8 candidate is made.
         dynamic_batching: the batcher's settings in a config.pbtxt that the build writes.
         instance_count: execution instances, on the CPU or on each GPU, in a config.pbtxt that the build writes.
         opset: the ONNX opset that is written.
@@ -130,6 +147,8 @@ class Model:
     assets: Mapping[str, Asset]
     max_batch_size: int
     dynamic_batching: DynamicBatching
+    optimum_batch_size: int = 8
+    calibration: Callable[[Mapping[str, Path], int, Mapping[str, int]], Arrays] | None = None
     instance_count: int = 2
     opset: int = 20
     tolerance: Tolerance = field(default_factory=Tolerance)
