@@ -134,9 +134,9 @@ def test_external_data_lies_beside_the_model_in_a_folder(tmp_path: Path, filenam
     """``1/model.onnx/model.onnx`` with its weights runs as one file does."""
     weights = np.arange(6, dtype=np.float32).reshape(3, 2)
     onnx_models.save_with_external_data(onnx_models.matmul(weights), tmp_path / "1" / "model.onnx")
-    session, warnings = load(matmul_config(default_model_filename=filename), tmp_path / "1", "CPU", 0)
-    assert session.run(["y"], {"x": np.eye(3, dtype=np.float32)})[0].tolist() == weights.tolist()
-    assert warnings == []
+    loaded = load(matmul_config(default_model_filename=filename), tmp_path / "1", "CPU", 0)
+    assert loaded.runtime.run(["y"], {"x": np.eye(3, dtype=np.float32)})[0].tolist() == weights.tolist()
+    assert loaded.warnings == []
 
 
 def test_external_data_may_lie_in_the_version_folder(tmp_path: Path) -> None:

@@ -40,6 +40,11 @@ def needs_completion(config: ModelConfig) -> bool:
     return not ((config.inputs or config.batch_inputs) and config.outputs)
 
 
+def names_scheduler(config: ModelConfig) -> bool:
+    """Whether config.pbtxt says how requests are batched."""
+    return "dynamic_batching" in config.raw or "sequence_batching" in config.raw
+
+
 def complete(config: ModelConfig, signature: Signature) -> Completion:
     """What the artefact says about what config.pbtxt leaves out.
 
@@ -47,13 +52,22 @@ def complete(config: ModelConfig, signature: Signature) -> Completion:
         ModelLoadError: `max_batch_size` is set and a tensor of the artefact has no dynamic first dimension.
     """
     max_batch_size = _max_batch_size(config, signature)
-    named_scheduler = "dynamic_batching" in config.raw or "sequence_batching" in config.raw
     return Completion(
         max_batch_size=max_batch_size,
-        dynamic_batching=max_batch_size > 1 and not named_scheduler,
+        dynamic_batching=max_batch_size > 1 and not names_scheduler(config),
         inputs=() if config.inputs or config.batch_inputs else _entries(signature.inputs, max_batch_size),
         outputs=() if config.outputs else _entries(signature.outputs, max_batch_size),
     )
+
+
+def apply(completion: Completion, auto_complete_model_config: Any) -> None:
+    """Writes what was completed into the object that Triton hands to `auto_complete_config`."""
+    auto_complete_model_config.set_max_batch_size(completion.max_batch_size)
+    if completion.dynamic_batching:
+        auto_complete_model_config.set_dynamic_batching()
+    # `add_input` and `add_output` know no reshape, without which a tensor that is the batch alone cannot be written.
+    auto_complete_model_config.as_dict()["input"].extend(completion.inputs)
+    auto_complete_model_config.as_dict()["output"].extend(completion.outputs)
 
 
 def _max_batch_size(config: ModelConfig, signature: Signature) -> int:

@@ -44,6 +44,7 @@ class Plan:
         batches: Whether requests may be joined along their first dimension.
         outputs: The names of all outputs, in the order of config.pbtxt.
         ragged: Inputs that are flattened and laid end to end instead.
+        fixed_batch: A run must have exactly `max_batch_size` items, so that no request can run for itself.
         scalar_inputs: Inputs that the artefact takes as rank 0, and clients send as [1].
         scalar_outputs: The shape that a rank-0 output has for clients.
         batch_inputs: Inputs made of the requests' shapes.
@@ -52,6 +53,7 @@ class Plan:
 
     batches: bool
     outputs: tuple[str, ...]
+    fixed_batch: bool = False
     ragged: frozenset[str] = frozenset()
     scalar_inputs: frozenset[str] = frozenset()
     scalar_outputs: Mapping[str, Shape] = field(default_factory=dict)
@@ -59,7 +61,7 @@ class Plan:
     batch_outputs: Mapping[str, tuple[BatchOutput, Shape]] = field(default_factory=dict)
 
 
-def plan(config: ModelConfig, signature: Signature) -> Plan:
+def plan(config: ModelConfig, signature: Signature, *, fixed_batch: bool = False) -> Plan:
     """The plan for a model whose config.pbtxt and artefact agree."""
     inputs = {**signature.inputs, **signature.overridable}
     shapes = {tensor.name: tensor.shape for tensor in config.outputs}
@@ -69,6 +71,7 @@ def plan(config: ModelConfig, signature: Signature) -> Plan:
         # A scalar has no dimension to join along.
         batches=config.batches and not scalar_inputs and not scalar_outputs,
         outputs=tuple(shapes),
+        fixed_batch=fixed_batch and config.max_batch_size > 1,
         ragged=frozenset(tensor.name for tensor in config.inputs if tensor.ragged),
         scalar_inputs=scalar_inputs,
         scalar_outputs=scalar_outputs,
@@ -113,12 +116,12 @@ def _alike(jobs: Sequence[Job], plan: Plan) -> Iterable[list[int]]:
 
 
 def _run_or_fail_alone(jobs: Sequence[Job], plan: Plan, run: Run) -> list[Outcome]:
-    """One run for all; where it fails, each job for itself, so that only the one to blame fails."""
+    """One run for all; where it fails, each job for itself if it can, so that only the one to blame fails."""
     try:
         return list(_run_together(jobs, plan, run))
     except BackendError as error:
-        if len(jobs) == 1:
-            return [error]
+        if len(jobs) == 1 or plan.fixed_batch:
+            return [error] * len(jobs)
     return [outcome for job in jobs for outcome in _run_or_fail_alone([job], plan, run)]
 
 

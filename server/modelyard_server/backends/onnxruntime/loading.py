@@ -6,6 +6,9 @@ from pathlib import Path
 
 import onnxruntime
 
+from modelyard_server.backend_support.artefact import artefact_name
+from modelyard_server.backend_support.batching import plan
+from modelyard_server.backend_support.instance import Loaded
 from modelyard_server.backend_support.model_config import ModelConfig
 from modelyard_server.backend_support.signature import Signature
 from modelyard_server.backend_support.threads import available_cores
@@ -26,7 +29,7 @@ def read_signature(config: ModelConfig, version_folder: Path) -> Signature:
     return OnnxSession(path, name, glance_options(session_settings(config, available_cores())), providers).signature
 
 
-def load(config: ModelConfig, version_folder: Path, kind: str, device_id: int) -> tuple[OnnxSession, list[str]]:
+def load(config: ModelConfig, version_folder: Path, kind: str, device_id: int) -> Loaded:
     """The session of one instance, its contract checked.
 
     Args:
@@ -34,9 +37,6 @@ def load(config: ModelConfig, version_folder: Path, kind: str, device_id: int) -
         version_folder: ``<model>/<version>``.
         kind: Of the instance, ``CPU`` or ``GPU``.
         device_id: The GPU's number.
-
-    Returns:
-        The session, and warnings for the log.
 
     Raises:
         ModelLoadError: The artefact cannot be read, or the configuration contradicts it.
@@ -46,13 +46,14 @@ def load(config: ModelConfig, version_folder: Path, kind: str, device_id: int) -
     providers = execution_providers(config, kind, device_id, onnxruntime.get_available_providers())
     session = OnnxSession(path, name, session_options(settings), providers, settings.run_entries)
     check_contract(config, session.signature)
-    return session, [*load_warnings(config), *ignored_accelerators(config, kind)]
+    warnings = [*load_warnings(config), *ignored_accelerators(config, kind)]
+    return Loaded(session, plan(config, session.signature), warnings)
 
 
 def _artefact(config: ModelConfig, version_folder: Path) -> tuple[Path, str]:
-    """The file, and what messages call it: ``1/model.onnx``."""
+    """The file, and what messages call it."""
     path = find_artefact(version_folder, config.raw.get("default_model_filename", ""))
-    return path, str(path.relative_to(version_folder.parent))
+    return path, artefact_name(path, version_folder)
 
 
 def _kind(config: ModelConfig) -> str:

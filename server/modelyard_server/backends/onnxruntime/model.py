@@ -21,18 +21,14 @@ What differs from the container, and cannot be otherwise:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
-from modelyard_server.backend_support.autocomplete import Completion, complete, needs_completion
-from modelyard_server.backend_support.batching import Job, plan, run_jobs
-from modelyard_server.backend_support.cancellation import Cancellation
-from modelyard_server.backend_support.errors import BackendError, CancelledError, RequestError
-from modelyard_server.backend_support.exchange import Exchange
+from modelyard_server.backend_support.autocomplete import apply, complete, needs_completion
+from modelyard_server.backend_support.instance import Instance
 from modelyard_server.backend_support.model_config import ModelConfig
 
 
@@ -48,55 +44,19 @@ class TritonPythonModel:
             from modelyard_server.backends.onnxruntime.loading import read_signature
 
             signature = read_signature(config, Path(pb_utils.get_model_dir()))
-            _apply(complete(config, signature), auto_complete_model_config)
+            apply(complete(config, signature), auto_complete_model_config)
         return auto_complete_model_config
 
     def initialize(self, args: dict[str, str]) -> None:
         """Opens the session and holds config.pbtxt to it."""
         from modelyard_server.backends.onnxruntime.loading import load
 
-        config = ModelConfig.from_json(args["model_config"])
-        version_folder = Path(args["model_repository"], args["model_version"])
-        self._session, warnings = load(
-            config, version_folder, args["model_instance_kind"], int(args["model_instance_device_id"])
-        )
-        pb_utils.Logger.log_info(f"{args['model_instance_name']}: {self._session.description}")
-        for warning in warnings:
-            pb_utils.Logger.log_warn(f"{args['model_instance_name']}: {warning}")
-        self._plan = plan(config, self._session.signature)
-        self._exchange = Exchange(
-            pb_utils,
-            inputs={tensor.name: tensor.data_type for tensor in config.inputs},
-            outputs={tensor.name: tensor.data_type for tensor in config.outputs},
-        )
-        self._cancellation = Cancellation()
+        self._instance = Instance(pb_utils, args, load)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Serves one batch: a response for each request, in order."""
-        read = [self._read(request) for request in requests]
-        jobs = [item for item in read if isinstance(item, Job)]
-        started = time.perf_counter()
-        outcomes = iter(run_jobs(jobs, self._plan, self._session.run))
-        self._cancellation.observe(time.perf_counter() - started, len(jobs))
-        return [self._exchange.response(next(outcomes) if isinstance(item, Job) else item) for item in read]
+        return self._instance.execute(requests)
 
     def finalize(self) -> None:
         """Gives the session's memory back."""
-        del self._session
-
-    def _read(self, request: Any) -> Job | BackendError:
-        if self._cancellation.worth_asking() and request.is_cancelled():
-            return CancelledError("the request was cancelled before it ran")
-        try:
-            return self._exchange.job(request)
-        except RequestError as error:
-            return error
-
-
-def _apply(completion: Completion, auto_complete_model_config: Any) -> None:
-    auto_complete_model_config.set_max_batch_size(completion.max_batch_size)
-    if completion.dynamic_batching:
-        auto_complete_model_config.set_dynamic_batching()
-    # `add_input` and `add_output` know no reshape, without which a tensor that is the batch alone cannot be written.
-    auto_complete_model_config.as_dict()["input"].extend(completion.inputs)
-    auto_complete_model_config.as_dict()["output"].extend(completion.outputs)
+        del self._instance

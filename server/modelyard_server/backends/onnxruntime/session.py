@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from modelyard_server.backend_support.artefact import require_artefact
 from modelyard_server.backend_support.datatypes import BFLOAT16
 from modelyard_server.backend_support.dlpack import words_at
 from modelyard_server.backend_support.errors import ExecutionError, ModelLoadError
+from modelyard_server.backend_support.packages import missing_package
 from modelyard_server.backend_support.signature import Signature
 from modelyard_server.backends.onnxruntime.graph import graph_signature
 from modelyard_server.backends.onnxruntime.providers import CPU, Provider
@@ -20,10 +21,7 @@ from modelyard_server.backends.onnxruntime.settings import SessionSettings
 try:
     import onnxruntime
 except ImportError:
-    raise ModelLoadError(
-        f"the onnxruntime backend needs the package onnxruntime in the environment of {sys.executable}: "
-        "pip install 'modelyard[server]'"
-    ) from None
+    raise missing_package("onnxruntime", "onnxruntime", extra="server") from None
 
 Array = npt.NDArray[Any]
 
@@ -116,15 +114,7 @@ def find_artefact(version_folder: Path, filename: str) -> Path:
         ModelLoadError: There is none.
     """
     path = version_folder / (filename or DEFAULT_FILENAME)
-    if path.is_dir():
-        path = path / DEFAULT_FILENAME
-    if not path.is_file():
-        names = ", ".join(sorted(entry.name for entry in version_folder.iterdir())) or "nothing"
-        raise ModelLoadError(
-            f"no file {path.relative_to(version_folder.parent)}; the version holds {names}: put it there, or name "
-            "another in default_model_filename"
-        )
-    return path
+    return require_artefact(path / DEFAULT_FILENAME if path.is_dir() else path, version_folder)
 
 
 def session_options(settings: SessionSettings) -> onnxruntime.SessionOptions:
