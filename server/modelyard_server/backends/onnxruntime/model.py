@@ -30,6 +30,7 @@ import triton_python_backend_utils as pb_utils
 from modelyard_server.backend_support.autocomplete import apply, complete, needs_completion
 from modelyard_server.backend_support.instance import Instance
 from modelyard_server.backend_support.model_config import ModelConfig
+from modelyard_server.backend_support.packages import require_package
 
 
 class TritonPythonModel:
@@ -41,6 +42,7 @@ class TritonPythonModel:
         config = ModelConfig.from_dict(auto_complete_model_config.as_dict())
         if needs_completion(config):
             # Imported here, as a configuration that is complete need not wait for ONNX Runtime.
+            require_package("onnxruntime", "onnxruntime", extra="server")
             from modelyard_server.backends.onnxruntime.loading import read_signature
 
             signature = read_signature(config, Path(pb_utils.get_model_dir()))
@@ -49,6 +51,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Opens the session and holds config.pbtxt to it."""
+        require_package("onnxruntime", "onnxruntime", extra="server")
         from modelyard_server.backends.onnxruntime.loading import load
 
         self._instance = Instance(pb_utils, args, load)

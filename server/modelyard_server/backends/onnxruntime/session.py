@@ -7,21 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
+import onnxruntime
 
 from modelyard_server.backend_support.artefact import require_artefact
 from modelyard_server.backend_support.datatypes import BFLOAT16
 from modelyard_server.backend_support.dlpack import words_at
 from modelyard_server.backend_support.errors import ExecutionError, ModelLoadError
-from modelyard_server.backend_support.packages import missing_package
 from modelyard_server.backend_support.signature import Signature
 from modelyard_server.backends.onnxruntime.graph import graph_signature
 from modelyard_server.backends.onnxruntime.providers import CPU, Provider
 from modelyard_server.backends.onnxruntime.settings import SessionSettings
-
-try:
-    import onnxruntime
-except ImportError:
-    raise missing_package("onnxruntime", "onnxruntime", extra="server") from None
 
 Array = npt.NDArray[Any]
 

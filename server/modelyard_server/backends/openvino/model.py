@@ -29,6 +29,7 @@ import triton_python_backend_utils as pb_utils
 from modelyard_server.backend_support.autocomplete import apply
 from modelyard_server.backend_support.instance import Instance
 from modelyard_server.backend_support.model_config import ModelConfig
+from modelyard_server.backend_support.packages import require_package
 from modelyard_server.backends.openvino.autocomplete import needs_completion
 
 
@@ -41,6 +42,7 @@ class TritonPythonModel:
         config = ModelConfig.from_dict(auto_complete_model_config.as_dict())
         if needs_completion(config):
             # Imported here, as a configuration that is complete need not wait for OpenVINO.
+            require_package("openvino", "openvino", extra="openvino")
             from modelyard_server.backends.openvino.loading import read_completion
 
             apply(read_completion(config, Path(pb_utils.get_model_dir())), auto_complete_model_config)
@@ -48,6 +50,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Compiles the model and holds config.pbtxt to it."""
+        require_package("openvino", "openvino", extra="openvino")
         from modelyard_server.backends.openvino.loading import load
 
         self._instance = Instance(pb_utils, args, load)

@@ -7,21 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino
+from openvino.preprocess import PrePostProcessor
 
 from modelyard_server.backend_support.batching import Array, Tensors
 from modelyard_server.backend_support.errors import ExecutionError, ModelLoadError
 from modelyard_server.backend_support.model_config import ModelConfig
-from modelyard_server.backend_support.packages import missing_package
 from modelyard_server.backend_support.signature import Signature
 from modelyard_server.backends.openvino import contract
 from modelyard_server.backends.openvino.graph import ELEMENT_TYPES, dimensions, model_signature
 from modelyard_server.backends.openvino.settings import Settings
-
-try:
-    import openvino
-    from openvino.preprocess import PrePostProcessor
-except ImportError:
-    raise missing_package("openvino", "openvino", extra="openvino") from None
 
 VERSION = str(openvino.__version__).partition("-")[0]
 _VIRTUAL_DEVICES = ("AUTO", "MULTI", "HETERO", "BATCH")
