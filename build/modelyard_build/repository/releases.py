@@ -23,6 +23,8 @@ class Release:
         onnxruntime: the version of ONNX Runtime inside.
         max_opset: the newest ONNX opset that it loads.
         max_ir_version: the newest ONNX IR version that it loads.
+        cuda: the version of CUDA inside.
+        tensorrt: the version of TensorRT inside; None where only the image itself tells.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Release:
     onnxruntime: str
     max_opset: int
     max_ir_version: int
+    cuda: str
+    tensorrt: str | None
 
 
 def release(name: str) -> Release:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from modelyard_build.errors import ArtefactFailed
@@ -24,13 +24,14 @@ LINE_INTERVAL_S = 5.0
 _LOG_LINES = 5
 
 
-def build(job: Job, title: str, say: Callable[[str], None]) -> dict[str, Any]:
+def build(job: Job, title: str, say: Callable[[str], None], accept: Callable[[str], None]) -> dict[str, Any]:
     """Builds an engine in a process of its own.
 
     Args:
         job: what is built.
         title: what is built, for people.
         say: takes lines for people: progress, and what is worth knowing.
+        accept: takes the library's version before anything is built; it raises where it must not be that one.
 
     Returns:
         What the worker recorded.
@@ -41,7 +42,7 @@ def build(job: Job, title: str, say: Callable[[str], None]) -> dict[str, Any]:
     limit = memory.limit_bytes()
     with tempfile.TemporaryFile() as log:
         with _started(job, log) as process:
-            outcome = _follow(process, limit, title, say)
+            outcome = _follow(_messages(process, limit, title), title, say, accept)
             process.wait()
         if outcome is None:
             raise ArtefactFailed(f"{title}: {_ended(process.returncode)} {_last_lines(log)}".rstrip())
@@ -73,12 +74,14 @@ def _started(job: Job, log: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
 
 
 def _follow(
-    process: subprocess.Popen[str], limit: int, title: str, say: Callable[[str], None]
+    messages: Iterable[dict[str, Any]], title: str, say: Callable[[str], None], accept: Callable[[str], None]
 ) -> dict[str, Any] | None:
     """Reads until the outcome; None when the worker ended without one."""
     next_line = time.monotonic() + LINE_INTERVAL_S
-    for message in _messages(process, limit, title):
-        if "say" in message:
+    for message in messages:
+        if "version" in message:
+            accept(message["version"])
+        elif "say" in message:
             say(f"{title}: {message['say']}")
         elif "progress" not in message:
             return message

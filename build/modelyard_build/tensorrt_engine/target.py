@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,18 @@ from modelyard_build.errors import ArtefactFailed
 from modelyard_build.model import Model, Tensor
 from modelyard_build.quality import EXACT, NEAR, NEAR_HALF, QUANTISED, Quality
 from modelyard_build.repository.hardware import hardware
+from modelyard_build.repository.releases import Release
+from modelyard_build.repository.tensorrt_lock import RELEASE_VARIABLE, check_compute_capability, check_lock
 from modelyard_build.targets.target import Candidate, Run, Source, Target
 from modelyard_build.tensorrt_engine import builder
 from modelyard_build.tensorrt_engine.job import Binding, Job
 from modelyard_build.tensorrt_engine.library import Library, installed
 from modelyard_build.tensorrt_engine.options import EngineOptions, check_options
-from modelyard_build.tensorrt_engine.profiles import check_profiles
+from modelyard_build.tensorrt_engine.profiles import Profile, check_profiles
 
 QUALITIES: dict[str, Quality] = {"fp32": EXACT, "fp16": NEAR_HALF, "bf16": NEAR, "int8": QUANTISED, "fp8": QUANTISED}
 # The least compute capability whose hardware has the dtype.
 NEEDS = {"bf16": (8, 0), "fp8": (8, 9)}
-# Set in deploy/build's image, which was checked to have the TensorRT of that release's server.
-RELEASE_VARIABLE = "MODELYARD_TRITON_RELEASE"
 
 
 def candidates(target: str, suffix: str) -> tuple[Candidate, ...]:
@@ -80,16 +80,31 @@ class EngineTarget(Target):
 
     def write(self, candidate: Candidate, source: Source, folder: Path) -> dict[str, Any]:
         """Builds the engine in a process of its own; see `Target`."""
-        model = source.model
+        profiles = self._profiles(source.model)
+        lock = self._lock(source.release)
+        graph = source.graph(candidate.graph)
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder) as scratch:
+            layers = "" if self.cannot_run(candidate) else f"{candidate.filename}.layers.json"
+            job = self._job(source.model, graph, profiles, Path(scratch) / candidate.filename, layers)
+            title = f"{source.model.name}: {candidate.name}"
+            built = builder.build(
+                job, title, source.progress.say, lambda version: _accept({**lock, "version": version}, source.release)
+            )
+            for path in Path(scratch).iterdir():
+                path.replace(folder / path.name)
+        return {**lock, **built, "layers_file": layers}
+
+    def _profiles(self, model: Model) -> tuple[Profile, ...]:
         check_options(self.library, self.options)
         profiles = self.options.profiles(model)
         check_profiles(model, profiles)
-        gpu = hardware().gpu
-        partial, layers = folder / f".{candidate.filename}", folder / f"{candidate.filename}.layers.json"
-        job = Job(
+        return profiles
+
+    def _job(self, model: Model, graph: Path, profiles: tuple[Profile, ...], engine: Path, layers: str) -> Job:
+        return Job(
             library=self.library.module,
-            graph=str(source.graph(candidate.graph)),
-            engine=str(partial),
+            graph=str(graph),
+            engine=str(engine),
             bindings=declared_bindings(model),
             profiles=profiles,
             version_compatible=self.options.version_compatible,
@@ -97,42 +112,31 @@ class EngineTarget(Target):
             compute_capabilities=self.options.compute_capabilities,
             workspace_bytes=self.options.workspace_bytes,
             timing_cache=str(cache_dir() / "tensorrt"),
-            layers=str(layers) if gpu else "",
+            layers=str(engine.with_name(layers)) if layers else "",
         )
-        try:
-            built = builder.build(job, f"{model.name}: {candidate.name}", source.progress.say)
-            partial.replace(folder / candidate.filename)
-        except BaseException:
-            layers.unlink(missing_ok=True)
-            raise
-        finally:
-            partial.unlink(missing_ok=True)
-        return {**self._lock(source), **built, **({"layers_file": layers.name} if gpu else {})}
 
-    def _lock(self, source: Source) -> dict[str, Any]:
-        """What binds the engine to a server and its GPU; `repository.tensorrt_lock` reads it."""
-        gpu = hardware().gpu
+    def _lock(self, release: Release) -> dict[str, Any]:
+        """What binds an engine to a server and its GPU; see `check_lock`."""
+        gpu = hardware().gpu if self.library.builds_on_gpu else None
+        targets = self.options.compute_capabilities or self.library.portable_to
         return {
             "library": self.library.module,
-            "triton": source.release.name,
+            "triton": release.name,
             "built_in_release": os.environ.get(RELEASE_VARIABLE),
-            "gpu": gpu.name if gpu and self.library.builds_on_gpu else None,
-            "compute_capabilities": list(self._compute_capabilities()),
+            "gpu": gpu.name if gpu else None,
+            "compute_capabilities": [gpu.compute_capability] if gpu else list(targets),
             "hardware_compatibility": self.options.hardware_compatibility,
             "version_compatible": self.options.version_compatible,
         }
-
-    def _compute_capabilities(self) -> Sequence[str]:
-        if not self.library.builds_on_gpu:
-            return self.options.compute_capabilities or self.library.portable_to
-        gpu = hardware().gpu
-        return [gpu.compute_capability] if gpu else []
 
     def cannot_run(self, candidate: Candidate) -> str:
         """Why it cannot run here; see `Target`."""
         gpu = hardware().gpu
         if gpu is None:
             return f"a {self.library.title} engine runs on an NVIDIA GPU, and there is none here"
+        if not self.library.builds_on_gpu:
+            targets = self.options.compute_capabilities or self.library.portable_to
+            return check_compute_capability(self.library.module, targets, gpu.compute_capability)
         return self._too_old(candidate, gpu.compute_capability)
 
     def runner(self, candidate: Candidate, folder: Path, model: Model) -> Run:
@@ -142,6 +146,12 @@ class EngineTarget(Target):
         from modelyard_build.tensorrt_engine.runner import Runner
 
         return Runner(self.library, folder / candidate.filename)
+
+
+def _accept(record: dict[str, Any], release: Release) -> None:
+    """Stops before minutes are spent on an engine that the release's server would not load."""
+    if reason := check_lock(record, release, None):
+        raise ArtefactFailed(reason)
 
 
 def declared_bindings(model: Model) -> tuple[Binding, ...]:

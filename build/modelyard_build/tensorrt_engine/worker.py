@@ -86,11 +86,12 @@ def build(job: Job, messages: Messages) -> dict[str, Any]:
     trt: Any = importlib.import_module(job.library)
     library = LIBRARIES[job.library]
     title = f"{library.title} {trt.__version__}"
+    messages.send(version=trt.__version__)
     started = time.monotonic()
     logger = make_logger(trt)
     builder = trt.Builder(logger)
     network = networks.parse(trt, builder, logger, Path(job.graph), title)
-    networks.check_bindings(job.bindings, networks.bindings(network), title)
+    networks.check_bindings(job.bindings, networks.bindings(network), f"{Path(job.graph).name} in {title}")
     config = _configure(trt, builder, job)
     device = _device(library)
     cache = timing_cache.cache_path(Path(job.timing_cache), job.library, trt.__version__, device)
@@ -153,7 +154,7 @@ def _compute_capability(trt: Any, name: str) -> Any:
     if found is None:
         known = ", ".join(member for member in trt.ComputeCapability.__members__ if member.startswith("SM"))
         raise ArtefactFailed(
-            f"{trt.__name__} {trt.__version__} cannot target compute capability {name}; it has {known}."
+            f"TensorRT-RTX {trt.__version__} has no compute capability {name}; it has {known}. Name one of these."
         )
     return found
 
