@@ -7,7 +7,7 @@ an `Ensemble` a pipeline of both. Each is one Triton model with its own folder, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -86,22 +86,6 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Tolerance:
-    """How far an artefact may be from its reference.
-
-    The bound is derived, not guessed: PyTorch's own float32 answer differs from its float64 answer by some noise, and a
-    float32 artefact that adds up in another order is as far from float64, give or take a small factor.
-
-    Attributes:
-        noise_factor: the largest error allowed, in units of that noise (maximum over all elements and cases).
-        min_cosine: the least cosine similarity to the reference, per item, along the last dimension.
-    """
-
-    noise_factor: float = 4.0
-    min_cosine: float = 0.99999
-
-
-@dataclass(frozen=True)
 class DynamicBatching:
     """The batcher of a model, in config.pbtxt's own terms.
 
@@ -135,7 +119,6 @@ class Model:
         dynamic_batching: the batcher's settings in a config.pbtxt that the build writes.
         instance_count: execution instances, on the CPU or on each GPU, in a config.pbtxt that the build writes.
         opset: the ONNX opset that is written.
-        tolerance: how far the artefact may be from PyTorch.
     """
 
     name: str
@@ -151,7 +134,6 @@ class Model:
     calibration: Callable[[Mapping[str, Path], int, Mapping[str, int]], Arrays] | None = None
     instance_count: int = 2
     opset: int = 20
-    tolerance: Tolerance = field(default_factory=Tolerance)
 
 
 @dataclass(frozen=True)
@@ -204,14 +186,12 @@ class Evaluation:
         data: `data(files)`: the inputs (first dimension: items) and the true class index of each item (int64 [n]).
         predict: `predict(outputs)`: the class index of each item (int64 [n]) from the served or reference outputs.
         labels: the classes by index.
-        max_difference: the largest difference between PyTorch's and the served figure, in points (of 100).
         data_sha256: the hash of the evaluation data.
     """
 
     data: Callable[[Mapping[str, Path]], tuple[Arrays, npt.NDArray[np.int64]]]
     predict: Callable[[Arrays], npt.NDArray[np.int64]]
     labels: tuple[str, ...]
-    max_difference: float
     data_sha256: str
 
 
@@ -227,7 +207,6 @@ class Ensemble:
         verified_items: how many real items go through the server and PyTorch before a version is published.
         golden_items: how many of them are kept as golden samples.
         evaluation: the task metric, where the task has one.
-        tolerance: how far the served answers may be from PyTorch's.
     """
 
     name: str
@@ -242,7 +221,6 @@ class Ensemble:
     verified_items: int = 200
     golden_items: int = 16
     evaluation: Evaluation | None = None
-    tolerance: Tolerance = field(default_factory=Tolerance)
 
 
 AnyModel: TypeAlias = Model | PythonModel | Ensemble

@@ -1,4 +1,4 @@
-"""The build, read top to bottom: plan, stage, prove through a server, publish.
+"""The build, read top to bottom: plan, stage, make and prove every candidate, prove through a server, publish.
 
 Nothing is published before everything that is served together was proven together.
 """
@@ -9,27 +9,25 @@ import contextlib
 import datetime
 import fcntl
 import hashlib
-import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from modelyard_build import models
-from modelyard_build.assets import cache_dir, fetch
-from modelyard_build.atomic import replacing
-from modelyard_build.errors import BuildError
-from modelyard_build.model import AnyModel, Ensemble, PythonModel, Tensor
+from modelyard_build import artefacts, models, scratch
+from modelyard_build.artefacts import Made, as_record
+from modelyard_build.assets import cache_dir
+from modelyard_build.errors import BuildError, PublishFailed
+from modelyard_build.model import Tensor
 from modelyard_build.plan import Planned, plan
 from modelyard_build.progress import Progress, Stopwatch
-from modelyard_build.repository import config, manifest, samples, versions
+from modelyard_build.proving import Proof, Prover
+from modelyard_build.repository import config, manifest, versions
 from modelyard_build.repository.manifest import Manifest
 from modelyard_build.repository.releases import DEFAULT_RELEASE, Release, release
-from modelyard_build.served import Serve, Served, evaluate, verify_ensemble, verify_python_model
-from modelyard_build.sources import asset_hashes, libraries, pinned_assets
-from modelyard_build.stage import Staged, cached_arrays, rows, stage, warmup_tensors, write_golden
+from modelyard_build.served import Serve
+from modelyard_build.sources import asset_hashes, libraries
+from modelyard_build.stage import Staged, stage
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,9 @@ class Result:
         reason: why it was built; empty where nothing was to do.
         seconds: how long each step took.
         metrics: the task's figures, where it has any.
+        added: the candidates that this build added to a version that was there.
+        refused: the candidates that were asked for and are not published, with the reason.
+        unavailable: the candidates that cannot be built on this machine, with the reason.
     """
 
     model: str
@@ -51,18 +52,14 @@ class Result:
     reason: str
     seconds: dict[str, float]
     metrics: dict[str, Any]
+    added: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Proof:
-    """What the served verification of one model brought."""
-
-    evidence: dict[str, Any]
-    metrics: dict[str, Any]
-    seconds: dict[str, float]
-
-
-def build(names: Sequence[str], repository: Path, serve: Serve, progress: Progress) -> list[Result]:
+def build(
+    names: Sequence[str], repository: Path, serve: Serve, progress: Progress, targets: Sequence[str] = ()
+) -> list[Result]:
     """Brings models, the steps of their ensembles and the ensembles that use them up to date.
 
     Args:
@@ -70,6 +67,7 @@ def build(names: Sequence[str], repository: Path, serve: Serve, progress: Progre
         repository: the model repository; made when missing.
         serve: starts a Triton over a staged repository.
         progress: shows the work.
+        targets: what is to be made beside the portable artefact and what the configs name, see `targets.select`.
 
     Returns:
         One result a model, steps before their ensembles.
@@ -78,24 +76,42 @@ def build(names: Sequence[str], repository: Path, serve: Serve, progress: Progre
         BuildError: of any kind; nothing of the failing system is published.
     """
     with _exclusive(repository):
-        planned = plan(models.systems(names), repository)
-        stale = [item for item in planned if item.reason]
+        planned = plan(models.systems(names), repository, targets)
+        due = [item for item in planned if item.reason or item.additions]
         target = release(DEFAULT_RELEASE)
-        staged = {item.model.name: stage(item, target, progress) for item in stale}
-        proofs = _prove(planned, staged, serve, progress)
+        staged = {item.model.name: stage(item, target, progress) for item in due}
+        made = {
+            item.model.name: artefacts.make(staged[item.model.name], item.due, target, progress)
+            for item in due
+            if item.due
+        }
+        prover = Prover(planned, staged, made, serve, progress)
+        proofs = prover.systems()
+        made = prover.candidates()
         published = {
-            item.model.name: _publish(staged[item.model.name], proofs[item.model.name], target, progress)
-            for item in stale
+            item.model.name: _publish(staged[item.model.name], proofs, made.get(item.model.name, []), target, progress)
+            for item in due
         }
         return [_result(item, published.get(item.model.name)) for item in planned]
 
 
 def _result(planned: Planned, published: Manifest | None) -> Result:
-    if published:
-        return Result(planned.model.name, published.version, True, planned.reason, published.seconds, published.metrics)
-    assert planned.latest is not None  # noqa: S101  # what has nothing to do has a version
-    current = manifest.read(planned.latest)
-    return Result(planned.model.name, current.version, False, "", {}, current.metrics)
+    if published is None:
+        assert planned.latest is not None  # noqa: S101  # what has nothing to do has a version
+        published = replace(manifest.read(planned.latest), seconds={})
+    wanted = {item.candidate.name for item in planned.candidates}
+    records = {name: record for name, record in published.candidates.items() if name in wanted}
+    return Result(
+        planned.model.name,
+        published.version,
+        bool(planned.reason),
+        planned.reason,
+        published.seconds,
+        published.metrics,
+        [item.candidate.name for item in planned.additions if not records[item.candidate.name]["refused"]],
+        {name: record["refused"] for name, record in records.items() if record["refused"]},
+        {item.candidate.name: item.unavailable for item in planned.candidates if item.unavailable},
+    )
 
 
 @contextlib.contextmanager
@@ -112,130 +128,57 @@ def _exclusive(repository: Path) -> Iterator[None]:
         yield
 
 
-# Proving
-
-
-def _prove(planned: Sequence[Planned], staged: dict[str, Staged], serve: Serve, progress: Progress) -> dict[str, Proof]:
-    """Proves every stale model; those that need a server share one, and what was proven before is remembered."""
-    proofs = {name: Proof(item.evidence, {}, {}) for name, item in staged.items()}
-    to_serve = [
-        item for item in planned if item.model.name in staged and isinstance(item.model, Ensemble | PythonModel)
-    ]
-    remembered = {item.model.name: _proof_path(item, planned) for item in to_serve}
-    open_ = [item for item in to_serve if not remembered[item.model.name].is_file()]
-    if open_:
-        with _scratch_repository(planned, staged) as repository, _started(repository, serve, progress) as served:
-            for item in open_:
-                _remember(remembered[item.model.name], _prove_served(item, served, progress, staged))
-    for item in to_serve:
-        proofs[item.model.name] = Proof(**json.loads(remembered[item.model.name].read_text()))
-    return proofs
-
-
-def _proof_path(planned: Planned, others: Sequence[Planned]) -> Path:
-    """Where a proof is kept: addressed by the artefacts' keys and by the configs they are served with."""
-    involved = [item for item in others if item.model.name == planned.model.name or item.model.name in planned.steps]
-    paths = [item.folder / config.FILENAME for item in involved]
-    texts = [path.read_text() if path.exists() else "" for path in paths]
-    decisive = [[item.key for item in involved], texts]
-    return cache_dir() / "proofs" / f"{hashlib.sha256(json.dumps(decisive).encode()).hexdigest()}.json"
-
-
-def _remember(path: Path, proof: Proof) -> None:
-    with replacing(path) as partial:
-        partial.write_text(json.dumps({"evidence": proof.evidence, "metrics": proof.metrics, "seconds": proof.seconds}))
-
-
-@contextlib.contextmanager
-def _started(repository: Path, serve: Serve, progress: Progress) -> Iterator[Served]:
-    with contextlib.ExitStack() as stack:
-        with progress.step("Triton", "start"):
-            served = stack.enter_context(serve(repository))
-        yield served
-
-
-@contextlib.contextmanager
-def _scratch_repository(planned: Sequence[Planned], staged: dict[str, Staged]) -> Iterator[Path]:
-    """A repository of the whole system as it would be after publishing, version 1 each."""
-    with tempfile.TemporaryDirectory(prefix="modelyard-build-") as folder:
-        for item in planned:
-            model_folder = Path(folder) / item.model.name
-            made = staged.get(item.model.name)
-            version = made.files if made else item.latest
-            assert version is not None  # noqa: S101  # neither stale nor published cannot be
-            beside = made.beside if made else item.folder
-            _lay_out(item, beside, model_folder)
-            (model_folder / "1").symlink_to(version.absolute())
-        yield Path(folder)
-
-
-def _lay_out(planned: Planned, beside: Path, model_folder: Path) -> None:
-    """Config, labels and warmup as in the repository, or as they will be written there."""
-    model_folder.mkdir(parents=True)
-    for name in (samples.LABELS, samples.WARMUP):
-        source = planned.folder / name if (planned.folder / name).exists() else beside / name
-        if source.is_dir():
-            shutil.copytree(source, model_folder / name)
-        elif source.exists():
-            shutil.copyfile(source, model_folder / name)
-    text = _config_text(planned.model, planned.folder, beside)
-    (model_folder / config.FILENAME).write_text(text)
-
-
-def _config_text(model: AnyModel, folder: Path, beside: Path) -> str:
-    path = folder / config.FILENAME
-    return path.read_text() if path.exists() else config.render(model, warmup_tensors(model, beside))
-
-
-def _prove_served(planned: Planned, served: Served, progress: Progress, staged: dict[str, Staged]) -> Proof:
-    model = planned.model
-    watch = Stopwatch(model.name, progress)
-    files = fetch(pinned_assets(model), progress.say)
-    if isinstance(model, PythonModel):
-        with watch.step("verify served"):
-            evidence = verify_python_model(model, served, files, items=200)
-        return Proof(evidence, {}, watch.seconds)
-    assert isinstance(model, Ensemble)  # noqa: S101  # `_prove` hands in nothing else
-    with watch.step("PyTorch"):
-        inputs = model.examples(files, model.verified_items)
-        reference = cached_arrays(f"{planned.key}-examples", lambda: model.reference(files, inputs))
-    with watch.step("verify served"):
-        evidence = verify_ensemble(model, served, inputs, reference)
-        count = model.golden_items
-        write_golden(staged[model.name].beside, rows(inputs)[:count], rows(reference)[:count])
-    return Proof(evidence, _evaluate(planned, model, served, files, watch), watch.seconds)
-
-
-def _evaluate(
-    planned: Planned, model: Ensemble, served: Served, files: dict[str, Path], watch: Stopwatch
-) -> dict[str, Any]:
-    if model.evaluation is None:
-        return {}
-    inputs, truth = model.evaluation.data(files)
-    with watch.step("evaluate PyTorch"):
-        reference = cached_arrays(f"{planned.key}-evaluation", lambda: model.reference(files, inputs))
-    with watch.step("evaluate served"):
-        answers = served.infer(model.name, inputs, "grpc")
-    return evaluate(model, model.evaluation, reference, answers, truth)
-
-
 # Publishing
 
 
-def _publish(staged: Staged, proof: Proof, target: Release, progress: Progress) -> Manifest:
+def _publish(
+    staged: Staged, proofs: Mapping[str, Proof], made: Sequence[Made], target: Release, progress: Progress
+) -> Manifest:
     planned = staged.planned
     watch = Stopwatch(planned.model.name, progress)
+    with watch.step("publish"):
+        _write_beside(staged)
+        if not planned.reason:
+            return _add(planned, made)
+        return _publish_version(staged, proofs.get(planned.model.name, Proof({}, {}, {})), made, target)
+
+
+def _publish_version(staged: Staged, proof: Proof, made: Sequence[Made], target: Release) -> Manifest:
     written: list[Manifest] = []
 
     def finish(folder: Path, version: int) -> None:
-        seconds = {**staged.seconds, **proof.seconds}
-        written.append(_manifest(staged, proof, target, version, manifest.describe_files(folder), seconds))
+        written.append(_manifest(staged, proof, made, target, version, manifest.describe_files(folder)))
         manifest.write(written[0], folder)
 
-    with watch.step("publish"):
-        _write_beside(staged)
-        versions.publish(staged.files, planned.folder, finish)
+    versions.publish([staged.files, *_folders(made)], staged.planned.folder, finish)
     return written[0]
+
+
+def _add(planned: Planned, made: Sequence[Made]) -> Manifest:
+    """Completes a version that is there with further candidates."""
+    assert planned.latest is not None  # noqa: S101  # there are additions only to a version
+    before = manifest.read(planned.latest)
+    fresh = {
+        name: described for folder in _folders(made) for name, described in manifest.describe_files(folder).items()
+    }
+    for name, described in fresh.items():
+        if name in before.files and before.files[name]["sha256"] != described["sha256"]:
+            raise PublishFailed(
+                f"{planned.latest / name} is published, and now comes out otherwise; a published file is never "
+                "replaced. Change the model's source, or remove the version, and a new one is built."
+            )
+    after = replace(
+        before,
+        files={**before.files, **fresh},
+        candidates={**before.candidates, **{one.name: as_record(one) for one in made}},
+    )
+    versions.add(_folders(made), planned.latest, before.files.keys(), lambda folder: manifest.write(after, folder))
+    return after
+
+
+def _folders(made: Sequence[Made]) -> list[Path]:
+    """Each folder once: candidates that differ in their settings alone share their files."""
+    return list(dict.fromkeys(one.folder for one in made if not one.refused))
 
 
 def _write_beside(staged: Staged) -> None:
@@ -243,17 +186,17 @@ def _write_beside(staged: Staged) -> None:
     folder, beside = staged.planned.folder, staged.beside
     for path in sorted(path for path in beside.rglob("*") if path.is_file()):
         versions.write_missing(folder / path.relative_to(beside), path.read_bytes())
-    text = _config_text(staged.planned.model, folder, beside)
+    text = scratch.config_text(staged.planned.model, folder, beside)
     versions.write_missing(folder / config.FILENAME, text.encode())
 
 
 def _manifest(
     staged: Staged,
     proof: Proof,
+    made: Sequence[Made],
     target: Release,
     version: int,
     files: dict[str, dict[str, Any]],
-    seconds: dict[str, float],
 ) -> Manifest:
     planned = staged.planned
     return Manifest(
@@ -273,8 +216,9 @@ def _manifest(
         steps=planned.steps,
         files=files,
         verification=proof.evidence,
+        candidates={one.name: as_record(one) for one in made},
         metrics=proof.metrics,
-        seconds=seconds,
+        seconds={**staged.seconds, **proof.seconds},
     )
 
 

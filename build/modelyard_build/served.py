@@ -5,7 +5,7 @@ Starting a server is not this package's work: the command hands in something tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard_build.errors import VerificationFailed
-from modelyard_build.model import Array, Arrays, Ensemble, Evaluation, PythonModel, Tolerance
-from modelyard_build.similarity import min_cosine
+from modelyard_build.model import Array, Arrays, Ensemble, Evaluation, PythonModel, Tensor
+from modelyard_build.quality import Quality
+from modelyard_build.similarity import agreement, min_cosine
 
 
 class Served(Protocol):
@@ -72,19 +73,37 @@ def _equal_up_to_padding(expected: Array, answer: Array) -> bool:
     )
 
 
-def verify_ensemble(ensemble: Ensemble, served: Served, inputs: Arrays, reference: Arrays) -> dict[str, Any]:
-    """Holds the served answers to real items against PyTorch's, over gRPC and over HTTP.
+def verify_ensemble(
+    ensemble: Ensemble,
+    served_as: str,
+    served: Served,
+    inputs: Arrays,
+    reference: Arrays,
+    quality: Quality,
+    protocols: Sequence[str] = PROTOCOLS,
+) -> dict[str, Any]:
+    """Holds the served answers to real items against PyTorch's.
+
+    Args:
+        ensemble: the declaration.
+        served_as: the name that it has on the server.
+        served: the server.
+        inputs: the items.
+        reference: PyTorch's answers to them.
+        quality: how far the answers may be away.
+        protocols: over which they are asked for.
 
     Raises:
         VerificationFailed: naming protocol, output and item.
     """
     evidence: dict[str, Any] = {"items": len(next(iter(inputs.values())))}
-    for protocol in PROTOCOLS:
-        answers = served.infer(ensemble.name, inputs, protocol)
+    for protocol in protocols:
+        answers = served.infer(served_as, inputs, protocol)
         evidence[protocol] = {
             tensor.name: _compare(
-                f"{ensemble.name} over {protocol}: output {tensor.name!r}",
-                ensemble.tolerance,
+                f"{served_as} over {protocol}: output {tensor.name!r}",
+                quality,
+                tensor,
                 reference[tensor.name],
                 answers[tensor.name],
             )
@@ -93,7 +112,7 @@ def verify_ensemble(ensemble: Ensemble, served: Served, inputs: Arrays, referenc
     return evidence
 
 
-def _compare(what: str, tolerance: Tolerance, expected: Array, answer: Array) -> dict[str, float]:
+def _compare(what: str, quality: Quality, tensor: Tensor, expected: Array, answer: Array) -> dict[str, float]:
     if answer.shape != expected.shape or answer.dtype != expected.dtype:
         raise VerificationFailed(
             f"{what} is {answer.dtype} {list(answer.shape)}, PyTorch's is {expected.dtype} {list(expected.shape)}."
@@ -103,33 +122,39 @@ def _compare(what: str, tolerance: Tolerance, expected: Array, answer: Array) ->
             item = int(np.argwhere(expected != answer)[0][0])
             raise VerificationFailed(f"{what} of item {item} is {answer[item]}, PyTorch's is {expected[item]}.")
         return {"equal": 1.0}
-    cosine = min_cosine(expected, answer)
-    if not np.isfinite(answer).all() or cosine < tolerance.min_cosine:
+    cosine, agreed = min_cosine(expected, answer), agreement([expected], [answer])
+    if not np.isfinite(answer).all() or cosine < quality.min_cosine:
         raise VerificationFailed(
-            f"{what} has a row whose cosine to PyTorch's is {cosine:.7f}; allowed is {tolerance.min_cosine}."
+            f"{what} has a row whose cosine to PyTorch's is {cosine:.7f}; the class {quality.name} allows "
+            f"{quality.min_cosine}."
         )
-    return {"min_cosine": cosine, "max_error": float(np.abs(expected - answer).max(initial=0.0))}
+    if tensor.labels and agreed < quality.min_agreement:
+        raise VerificationFailed(
+            f"{what} has the largest element where PyTorch's has it for {agreed:.2%} of the items; the class "
+            f"{quality.name} asks for {quality.min_agreement:.0%}."
+        )
+    return {"min_cosine": cosine, "agreement": agreed, "max_error": float(np.abs(expected - answer).max(initial=0.0))}
 
 
 def evaluate(
-    ensemble: Ensemble, evaluation: Evaluation, reference: Arrays, answers: Arrays, truth: Array
+    served_as: str, evaluation: Evaluation, reference: Arrays, answers: Arrays, truth: Array, quality: Quality
 ) -> dict[str, Any]:
-    """The task's figures of PyTorch and of the served model, and the verdict on their difference.
+    """The task's figures of PyTorch and of the served model, and the verdict on what was lost.
 
     Returns:
         accuracy and macro-averaged F1 (0 to 1) of both, and precision, recall and F1 of each class as served.
 
     Raises:
-        VerificationFailed: a figure differs by more than the evaluation allows.
+        VerificationFailed: a figure is worse than PyTorch's by more than the class allows.
     """
     expected, served = evaluation.predict(reference), evaluation.predict(answers)
     figures = {"pytorch": _figures(truth, expected), "served": _figures(truth, served)}
     for name, value in figures["pytorch"].items():
-        points = 100 * abs(value - figures["served"][name])
-        if points > evaluation.max_difference:
+        lost = 100 * (value - figures["served"][name])
+        if lost > quality.max_metric_loss:
             raise VerificationFailed(
-                f"{ensemble.name}: {name} is {figures['served'][name]:.4f} as served and {value:.4f} in PyTorch; they "
-                f"differ by {points:.2f} points, allowed are {evaluation.max_difference}."
+                f"{served_as}: {name} is {figures['served'][name]:.4f} as served and {value:.4f} in PyTorch: "
+                f"{lost:.2f} points are lost, the class {quality.name} allows {quality.max_metric_loss}."
             )
     return {
         **figures,

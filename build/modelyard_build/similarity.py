@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from modelyard_build.model import Array
@@ -18,3 +20,12 @@ def min_cosine(expected: Array, answer: Array) -> float:
     both_zero = ~left.any(axis=1) & ~right.any(axis=1)
     cosine = np.where(both_zero, 1.0, (left * right).sum(1) / np.maximum(product, _TINY))
     return float(cosine.min(initial=1.0))
+
+
+def agreement(expected: Sequence[Array], answers: Sequence[Array]) -> float:
+    """The share of rows, along the last dimension, that have their largest element at the same place (0 to 1)."""
+    same = [
+        (right.reshape(-1, right.shape[-1]).argmax(-1) == left.reshape(-1, left.shape[-1]).argmax(-1))
+        for left, right in zip(expected, answers, strict=True)
+    ]
+    return float(np.concatenate(same).mean())

@@ -6,22 +6,40 @@ Nothing is imported for it: the files are parsed, so that a build with nothing t
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from modelyard_build.assets import Asset, sha256_of
 from modelyard_build.model import AnyModel, Ensemble, Model, PythonModel
+from modelyard_build.targets.target import Candidate
 
 PACKAGE = "modelyard_build"
 ROOT = Path(__file__).parent
 # How to build, as against what is built: a change here does not make a published version another one.
-_PLUMBING = {"model", "errors", "assets", "models", "repository", "steps"}
+_PLUMBING = {
+    "model",
+    "errors",
+    "assets",
+    "models",
+    "repository",
+    "steps",
+    "progress",
+    "quality",
+    "atomic",
+    "targets.target",
+}
+# What the exporter writes; every other precision is made from it.
+BASE_PRECISION = "fp32"
 # What writes or shapes an artefact.
 _WRITERS = ("torch", "onnx", "onnxscript", "onnx-ir", "transformers", "tokenizers")
+# What converts a graph to another precision.
+_CONVERTERS = ("onnx", "onnxruntime", "nncf", "nvidia-modelopt", "onnxconverter-common")
 
 
 def sources(model: AnyModel, declared_in: Path) -> dict[str, str]:
@@ -45,7 +63,7 @@ def sources(model: AnyModel, declared_in: Path) -> dict[str, str]:
     if isinstance(model, PythonModel):
         found.add(model.source)
     data = {beside for path in found for beside in path.parent.glob(f"{path.stem}.*") if beside.suffix != ".pyc"}
-    return {path.relative_to(ROOT).as_posix(): sha256_of(path) for path in sorted(found | data)}
+    return _hashes(found | data)
 
 
 def _callables(model: AnyModel) -> Iterator[Callable[..., Any]]:
@@ -71,7 +89,7 @@ def _with_callees(names: set[str], functions: Mapping[str, ast.FunctionDef]) -> 
 def _follow(modules: Iterable[str], found: set[Path]) -> None:
     for module in modules:
         path = _file(module)
-        plumbing = module.split(".")[0] in _PLUMBING and not module.startswith("models.")
+        plumbing = bool({module.split(".")[0], module} & _PLUMBING) and not module.startswith("models.")
         if path is None or path in found or plumbing:
             continue
         found.add(path)
@@ -93,9 +111,13 @@ def _file(module: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def libraries() -> dict[str, str]:
+def libraries(names: Iterable[str] = _WRITERS) -> dict[str, str]:
     """The versions of what writes an artefact, as installed; nothing is imported."""
-    return {name: metadata.version(name) for name in _WRITERS}
+    found = {}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def pinned_assets(model: AnyModel) -> dict[str, Asset]:
@@ -111,5 +133,36 @@ def asset_hashes(model: AnyModel) -> dict[str, str]:
 def build_key(model: AnyModel, files: Mapping[str, str], steps: Mapping[str, str]) -> str:
     """One hash over sources, assets, libraries and, for an ensemble, the keys of its steps."""
     writers = libraries() if isinstance(model, Model) else {}
-    decisive = [model.name, dict(files), asset_hashes(model), writers, dict(steps)]
+    return _hash(model.name, dict(files), asset_hashes(model), writers, dict(steps))
+
+
+def graph_key(model_key: str, precision: str) -> str:
+    """One hash over all that decides a model's ONNX graph in a precision."""
+    if precision == BASE_PRECISION:
+        return model_key
+    files: set[Path] = set()
+    _follow(["precision", *(f"precision.{path.stem}" for path in ROOT.glob("precision/*.py"))], files)
+    return _hash(model_key, precision, _hashes(files), libraries(_CONVERTERS))
+
+
+def artefact_key(candidate: Candidate, distributions: Iterable[str], model_key: str) -> str:
+    """One hash over all that decides the files of a candidate."""
+    files: set[Path] = set()
+    _follow([f"targets.{candidate.target}"], files)
+    graph = graph_key(model_key, candidate.graph)
+    return _hash(
+        candidate.target, candidate.platform, candidate.filename, graph, _hashes(files), libraries(distributions)
+    )
+
+
+def candidate_key(candidate: Candidate, artefact: str) -> str:
+    """One hash over a candidate's files and all that is declared of it: its class, its settings."""
+    return _hash(artefact, asdict(candidate))
+
+
+def _hashes(files: Iterable[Path]) -> dict[str, str]:
+    return {path.relative_to(ROOT).as_posix(): sha256_of(path) for path in sorted(files)}
+
+
+def _hash(*decisive: Any) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

@@ -5,14 +5,14 @@ What stands there complete is not made again: an interrupted build goes on where
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from modelyard_build.repository.releases import Release
 from modelyard_build.sources import pinned_assets
 
 GOLDEN_ITEMS = 8
+GRAPH = "graph"
 
 
 @dataclass(frozen=True)
@@ -36,39 +37,46 @@ class Staged:
         planned: the model.
         files: the folder that becomes the version.
         beside: the folder with what stands beside the versions: golden samples, warmup, labels.
-        evidence: what was verified in this process.
+        graph: for a PyTorch model, the folder of its float32 ONNX graph.
         seconds: how long each step took when it was made.
     """
 
     planned: Planned
     files: Path
     beside: Path
-    evidence: dict[str, Any]
+    graph: Path
     seconds: dict[str, float]
 
 
 def staged_folder(key: str) -> Path:
-    """Where the artefact of a key is kept."""
+    """Where what a model's key decides is kept."""
     return cache_dir() / "build" / key
 
 
 def stage(planned: Planned, release: Release, progress: Progress) -> Staged:
-    """Makes a version's files, or finds them made.
+    """Makes what a model's key decides, or finds it made: its graph, its samples, a step's files.
 
     Raises:
         BuildError: of any kind; what was complete before is kept.
     """
     target = staged_folder(planned.key)
     if not target.is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}-", dir=target.parent))
-        try:
+        with new_folder(target) as partial:
             _make(planned, partial, release, progress)
-            partial.rename(target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     record = json.loads((target / "record.json").read_text())
-    return Staged(planned, target / "files", target / "beside", record["evidence"], record["seconds"])
+    return Staged(planned, target / "files", target / "beside", target / GRAPH, record["seconds"])
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A folder that takes its name when the block ends well, and goes when it does not."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}-", dir=target.parent))
+    try:
+        yield partial
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _make(planned: Planned, folder: Path, release: Release, progress: Progress) -> None:
@@ -77,37 +85,32 @@ def _make(planned: Planned, folder: Path, release: Release, progress: Progress) 
     (folder / "beside").mkdir()
     with watch.step("fetch"):
         files = fetch(pinned_assets(planned.model), progress.say)
-    evidence: dict[str, Any] = {}
     if isinstance(planned.model, Model):
-        evidence = _make_model(planned.model, files, folder, release, watch)
+        _make_model(planned.model, files, folder, release, watch)
     elif isinstance(planned.model, PythonModel):
         _make_python_model(planned.model, files, folder, watch)
     samples.write_labels(folder / "beside", planned.model.outputs)
-    (folder / "record.json").write_text(json.dumps({"evidence": evidence, "seconds": watch.seconds}))
+    (folder / "record.json").write_text(json.dumps({"seconds": watch.seconds}))
 
 
-def _make_model(
-    model: Model, files: Mapping[str, Path], folder: Path, release: Release, watch: Stopwatch
-) -> dict[str, Any]:
+def _make_model(model: Model, files: Mapping[str, Path], folder: Path, release: Release, watch: Stopwatch) -> None:
     with watch.step("load"):
         # torch takes seconds to import; a build with nothing to do never gets here.
         from modelyard_build import export, verify
-        from modelyard_build.targets import onnxruntime as target
+        from modelyard_build.targets import onnxruntime
 
         module = model.load(files)
     with watch.step("export"):
         proto = export.export(model, module, files)
         export.check_release(model, proto, release)
-        path = target.write(proto, folder / "files")
-    with watch.step("verify"):
-        evidence = verify.verify(model, module, target.Runner(path), files)
+        (folder / GRAPH).mkdir()
+        onnxruntime.write(proto, folder / GRAPH)
     with watch.step("samples"):
         longest = {axis.name: axis.max for axis in export.axes_of(model)}
         examples = model.examples(files, GOLDEN_ITEMS, {name: size // 2 for name, size in longest.items()})
         expected = verify.run_module(model, module, examples)
         write_golden(folder / "beside", rows(examples), rows(expected))
         samples.write_warmup(folder / "beside", rows(model.examples(files, 1, longest))[0])
-    return evidence
 
 
 def _make_python_model(model: PythonModel, files: Mapping[str, Path], folder: Path, watch: Stopwatch) -> None:

@@ -1,16 +1,17 @@
 """An artefact held against the PyTorch module, on real inputs, at every corner of the declared sizes.
 
-The bound is derived from the module itself. Its float32 answers differ from its float64 answers by rounding; that
-difference, the largest over all cases, is the noise floor. A float32 artefact sums up in another order, so its error
-against float64 is of the same size; `Tolerance.noise_factor` says how many times it. An output that is exact in both
-gets a floor of one unit in the last place of its largest value.
+The bound is derived from the module itself. Its answers in a dtype differ from its float64 answers by rounding; that
+difference, the largest over all cases, is the noise floor of that dtype. A float32 artefact sums up in another order,
+so its error against float64 is of the same size; one that multiplies in bfloat16 is no further away than PyTorch in
+bfloat16. `Quality` says which dtype, and how many times its floor. An output that is exact in both gets a floor of one
+unit in the last place of its largest value.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,11 +22,14 @@ from torch import nn
 
 from modelyard_build.errors import VerificationFailed
 from modelyard_build.export import axes_of
-from modelyard_build.model import Array, Arrays, Model, Tolerance
-from modelyard_build.similarity import min_cosine
+from modelyard_build.model import NUMPY_DTYPES, Array, Arrays, Model, Tensor
+from modelyard_build.quality import EXACT, Quality
+from modelyard_build.similarity import agreement, min_cosine
 
 Run: TypeAlias = Callable[[Arrays], Arrays]
-BATCHES = (1, 2, 8)
+BATCHES = (1, 2)
+# More items than this, one by one, only take time.
+MOST_ALONE = 8
 
 
 @dataclass(frozen=True)
@@ -50,41 +54,92 @@ class OutputEvidence:
     """How one output of the artefact compares with PyTorch's over all cases.
 
     Attributes:
-        noise_floor: the largest difference between PyTorch's own float32 and float64 answers.
+        noise_floor: the largest difference between PyTorch's own answers in the class's dtype and in float64; None
+            where the class has no such bound.
         max_error: the largest difference between the artefact and PyTorch in float64.
         mean_error: the mean of it.
-        bound: what `max_error` had to stay under.
+        max_error_in_floors: `max_error` in units of the noise floor.
+        mean_error_in_floors: `mean_error` in the same units.
+        max_relative_error: `max_error` as a share of the largest magnitude of PyTorch's output.
+        bound: what `max_error` had to stay under; None where the class has none.
         min_cosine: the least cosine similarity of a row with PyTorch's.
+        agreement: the share of rows whose largest element is PyTorch's.
         worst: where `max_error` stands, and the two values.
         unbatched_error: the largest difference between an item run in a batch and run alone.
     """
 
-    noise_floor: float
+    noise_floor: float | None
     max_error: float
     mean_error: float
-    bound: float
+    max_error_in_floors: float | None
+    mean_error_in_floors: float | None
+    max_relative_error: float
+    bound: float | None
     min_cosine: float
+    agreement: float
     worst: str
     unbatched_error: float
 
 
 def cases(model: Model) -> list[Case]:
-    """Every batch at the shortest and the longest of the dynamic axes."""
+    """Batch 1, 2, optimum and maximum, at the shortest and the longest of the dynamic axes."""
     axes = axes_of(model)
     sizes = [{axis.name: axis.min for axis in axes}, {axis.name: axis.max for axis in axes}]
-    batches = sorted({batch for batch in (*BATCHES, model.max_batch_size) if batch <= model.max_batch_size})
+    wanted = {*BATCHES, model.optimum_batch_size, model.max_batch_size}
+    batches = sorted(batch for batch in wanted if batch <= model.max_batch_size)
     found = [Case(batch, size) for batch in batches for size in sizes]
     return found if axes else found[::2]
 
 
-def verify(model: Model, module: nn.Module, run: Run, files: Mapping[str, Path]) -> dict[str, Any]:
-    """Proves the artefact against the module.
+@dataclass
+class Reference:
+    """PyTorch's answers, computed once for every artefact of a model.
+
+    Attributes:
+        model: the declaration.
+        module: float32, eval mode.
+        cases: what was run.
+        inputs: the real inputs of each case.
+        exact: the float64 answers to each.
+    """
+
+    model: Model
+    module: nn.Module
+    cases: list[Case]
+    inputs: list[Arrays]
+    exact: list[Arrays]
+    _noisy: dict[str, list[Arrays]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: Model, module: nn.Module, files: Mapping[str, Path]) -> Reference:
+        """Runs the module in float64 on every case."""
+        exact = copy.deepcopy(module).double()
+        found = cases(model)
+        inputs = [model.examples(files, case.batch, case.sizes) for case in found]
+        return cls(model, module, found, inputs, [run_module(model, exact, batch) for batch in inputs])
+
+    def noisy(self, dtype: str) -> list[Arrays]:
+        """The module's own answers in a dtype ("float32", "bfloat16", "float16"), as float32 or float64."""
+        if dtype not in self._noisy:
+            module = copy.deepcopy(self.module).to(getattr(torch, dtype))
+            self._noisy[dtype] = [run_module(self.model, module, batch) for batch in self.inputs]
+        return self._noisy[dtype]
+
+
+def verify(
+    model: Model, module: nn.Module, run: Run, files: Mapping[str, Path], quality: Quality = EXACT
+) -> dict[str, Any]:
+    """Proves an artefact against the module; see `compare`."""
+    return compare(Reference.of(model, module, files), run, quality)
+
+
+def compare(reference: Reference, run: Run, quality: Quality) -> dict[str, Any]:
+    """Proves an artefact against PyTorch's answers.
 
     Args:
-        model: the declaration, with its tolerance.
-        module: float32, eval mode.
+        reference: PyTorch's answers.
         run: runs the artefact on one batch.
-        files: the fetched assets.
+        quality: how far it may be away.
 
     Returns:
         The evidence, as it stands in the manifest.
@@ -92,30 +147,26 @@ def verify(model: Model, module: nn.Module, run: Run, files: Mapping[str, Path])
     Raises:
         VerificationFailed: naming the output, the case and the worst element.
     """
-    exact = copy.deepcopy(module).double()
-    checked = cases(model)
-    inputs = [model.examples(files, case.batch, case.sizes) for case in checked]
-    reference = [run_module(model, exact, batch) for batch in inputs]
-    noisy = [run_module(model, module, batch) for batch in inputs]
-    answers = [run(batch) for batch in inputs]
-    _check_repeatable(model, run, inputs[-1], answers[-1])
-    widest = max(range(len(checked)), key=lambda index: (checked[index].batch <= max(BATCHES), checked[index].batch))
-    alone = _one_by_one(run, inputs[widest])
+    model, checked = reference.model, reference.cases
+    answers = [run(batch) for batch in reference.inputs]
+    _check_repeatable(model, run, reference.inputs[-1], answers[-1])
+    batched, alone = _batched_and_alone(reference, run, answers)
     evidence = {
         tensor.name: _compare(
             f"{model.name}: output {tensor.name!r}",
-            model.tolerance,
+            quality,
+            tensor,
             checked,
-            [batch[tensor.name] for batch in reference],
-            [batch[tensor.name] for batch in noisy],
+            [batch[tensor.name] for batch in reference.exact],
+            [batch[tensor.name] for batch in reference.noisy(quality.noise_dtype)] if quality.noise_dtype else [],
             [batch[tensor.name] for batch in answers],
-            (answers[widest][tensor.name], alone[tensor.name]),
+            (batched[tensor.name], alone[tensor.name]),
         )
         for tensor in model.outputs
     }
     return {
+        "quality": asdict(quality),
         "cases": [str(case) for case in checked],
-        "noise_factor": model.tolerance.noise_factor,
         "outputs": {name: asdict(found) for name, found in evidence.items()},
     }
 
@@ -128,7 +179,13 @@ def run_module(model: Model, module: nn.Module, inputs: Arrays) -> Arrays:
     with torch.inference_mode():
         outputs = module(**tensors)
     sequence = outputs if isinstance(outputs, tuple | list) else (outputs,)
-    return {tensor.name: value.numpy() for tensor, value in zip(model.outputs, sequence, strict=True)}
+    return {tensor.name: _to_numpy(value) for tensor, value in zip(model.outputs, sequence, strict=True)}
+
+
+def _to_numpy(value: torch.Tensor) -> Array:
+    """Bfloat16, which numpy does not have, becomes the float32 that it is a part of."""
+    array: Array = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    return array
 
 
 def _check_repeatable(model: Model, run: Run, inputs: Arrays, first: Arrays) -> None:
@@ -141,15 +198,20 @@ def _check_repeatable(model: Model, run: Run, inputs: Arrays, first: Arrays) -> 
             )
 
 
-def _one_by_one(run: Run, inputs: Arrays) -> Arrays:
-    count = len(next(iter(inputs.values())))
+def _batched_and_alone(reference: Reference, run: Run, answers: Sequence[Arrays]) -> tuple[Arrays, Arrays]:
+    """Some items as they were answered in the largest batch at the longest axes, and each of them run alone."""
+    widest = max(range(len(answers)), key=lambda index: reference.cases[index].batch)
+    widest = max(index for index, case in enumerate(reference.cases) if case.batch == reference.cases[widest].batch)
+    inputs, count = reference.inputs[widest], min(reference.cases[widest].batch, MOST_ALONE)
     rows = [run({name: array[index : index + 1] for name, array in inputs.items()}) for index in range(count)]
-    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    alone = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    return {name: array[:count] for name, array in answers[widest].items()}, alone
 
 
 def _compare(
     what: str,
-    tolerance: Tolerance,
+    quality: Quality,
+    tensor: Tensor,
     checked: Sequence[Case],
     reference: Sequence[Array],
     noisy: Sequence[Array],
@@ -157,44 +219,52 @@ def _compare(
     batched_and_alone: tuple[Array, Array],
 ) -> OutputEvidence:
     for case, expected, answer in zip(checked, reference, answers, strict=True):
-        _check_form(f"{what} at {case}", expected, answer)
-    floor = noise_floor(reference, noisy)
-    bound = floor * tolerance.noise_factor
+        _check_form(f"{what} at {case}", tensor, expected, answer)
+    floor = noise_floor(reference, noisy, quality.noise_dtype) if quality.noise_dtype else None
     errors = [_errors(expected, answer) for expected, answer in zip(reference, answers, strict=True)]
     worst = max(range(len(errors)), key=lambda index: float(errors[index].max(initial=0.0)))
     position = np.unravel_index(int(errors[worst].argmax()), errors[worst].shape)
-    batched, alone = batched_and_alone
+    max_error = float(errors[worst].max(initial=0.0))
+    mean_error = float(np.mean([error.mean() for error in errors]))
+    largest = max(float(np.abs(expected).max(initial=0.0)) for expected in reference)
     evidence = OutputEvidence(
         noise_floor=floor,
-        max_error=float(errors[worst].max(initial=0.0)),
-        mean_error=float(np.mean([error.mean() for error in errors])),
-        bound=bound,
+        max_error=max_error,
+        mean_error=mean_error,
+        max_error_in_floors=max_error / floor if floor else None,
+        mean_error_in_floors=mean_error / floor if floor else None,
+        max_relative_error=max_error / largest if largest else max_error,
+        bound=None if floor is None else floor * quality.noise_factor,
         min_cosine=min(min_cosine(expected, answer) for expected, answer in zip(reference, answers, strict=True)),
+        agreement=agreement(reference, answers),
         worst=f"{checked[worst]}, element {[int(index) for index in position]}: "
         f"{answers[worst][position]:.9g}, PyTorch {reference[worst][position]:.9g}",
-        unbatched_error=float(_errors(batched, alone).max(initial=0.0)),
+        unbatched_error=float(_errors(*batched_and_alone).max(initial=0.0)),
     )
-    _judge(what, evidence, tolerance)
+    _judge(what, evidence, quality, tensor)
+    _check_unbatched(what, evidence, quality, batched_and_alone)
     return evidence
 
 
-def _check_form(what: str, expected: Array, answer: Array) -> None:
+def _check_form(what: str, tensor: Tensor, expected: Array, answer: Array) -> None:
     if answer.shape != expected.shape:
         raise VerificationFailed(f"{what} has shape {list(answer.shape)}, PyTorch's has {list(expected.shape)}.")
+    if answer.dtype != np.dtype(NUMPY_DTYPES[tensor.dtype]):
+        raise VerificationFailed(f"{what} is {answer.dtype}, declared is {tensor.dtype}.")
     if answer.dtype.kind == "f" and not np.isfinite(answer).all():
         position = [int(index) for index in np.argwhere(~np.isfinite(answer))[0]]
         raise VerificationFailed(f"{what} is {answer[tuple(position)]} at element {position}; PyTorch's is a number.")
 
 
-def noise_floor(reference: Sequence[Array], noisy: Sequence[Array]) -> float:
-    """The rounding that float32 arithmetic brings to these outputs; 0 for outputs that are not floating-point."""
+def noise_floor(reference: Sequence[Array], noisy: Sequence[Array], dtype: str = "float32") -> float:
+    """The rounding that arithmetic in a dtype brings to these outputs; 0 for outputs that are not floating-point."""
     if reference[0].dtype.kind != "f":
         return 0.0
     measured = max(
         float(_errors(exact, rounded).max(initial=0.0)) for exact, rounded in zip(reference, noisy, strict=True)
     )
     largest = max(float(np.abs(exact).max(initial=0.0)) for exact in reference)
-    return max(measured, float(np.finfo(np.float32).eps) * largest)
+    return max(measured, float(torch.finfo(getattr(torch, dtype)).eps) * largest)
 
 
 def _errors(expected: Array, answer: Array) -> npt.NDArray[np.float64]:
@@ -202,23 +272,41 @@ def _errors(expected: Array, answer: Array) -> npt.NDArray[np.float64]:
     return difference
 
 
-def _judge(what: str, evidence: OutputEvidence, tolerance: Tolerance) -> None:
-    allowed = (
-        f"allowed is {evidence.bound:.3g}, {tolerance.noise_factor:g} times PyTorch's own float32 noise of "
+def _judge(what: str, evidence: OutputEvidence, quality: Quality, tensor: Tensor) -> None:
+    if evidence.bound is not None and evidence.max_error > evidence.bound:
+        raise VerificationFailed(
+            f"{what} differs from PyTorch by {evidence.max_error:.3g}; {_allowed(evidence, quality)}. Worst at "
+            f"{evidence.worst}."
+        )
+    if evidence.min_cosine < quality.min_cosine:
+        raise VerificationFailed(
+            f"{what} has a row whose cosine to PyTorch's is {evidence.min_cosine:.7f}; the class {quality.name} allows "
+            f"{quality.min_cosine}. Worst element at {evidence.worst}."
+        )
+    if tensor.labels and evidence.agreement < quality.min_agreement:
+        raise VerificationFailed(
+            f"{what} has the largest element where PyTorch's has it in {evidence.agreement:.2%} of the rows; the class "
+            f"{quality.name} asks for {quality.min_agreement:.0%}."
+        )
+
+
+def _allowed(evidence: OutputEvidence, quality: Quality) -> str:
+    return (
+        f"allowed is {evidence.bound:.3g}, {quality.noise_factor:g} times PyTorch's own {quality.noise_dtype} noise of "
         f"{evidence.noise_floor:.3g}"
     )
-    if evidence.max_error > evidence.bound:
-        raise VerificationFailed(
-            f"{what} differs from PyTorch by {evidence.max_error:.3g}; {allowed}. Worst at {evidence.worst}."
-        )
-    if evidence.min_cosine < tolerance.min_cosine:
-        raise VerificationFailed(
-            f"{what} has a row whose cosine to PyTorch's is {evidence.min_cosine:.7f}; allowed is "
-            f"{tolerance.min_cosine}. Worst element at {evidence.worst}."
-        )
-    # Two runs of the artefact may each be off by the bound.
-    if evidence.unbatched_error > 2 * evidence.bound:
+
+
+def _check_unbatched(what: str, evidence: OutputEvidence, quality: Quality, both: tuple[Array, Array]) -> None:
+    # Two runs of the artefact may each be off by what is allowed.
+    if evidence.bound is not None and evidence.unbatched_error > 2 * evidence.bound:
         raise VerificationFailed(
             f"{what} of an item in a batch differs from the same item alone by {evidence.unbatched_error:.3g}; "
-            f"{allowed}, for each run. The graph mixes items of a batch."
+            f"{_allowed(evidence, quality)}, for each run. The graph mixes items of a batch."
+        )
+    cosine = min_cosine(*both)
+    if cosine < quality.min_cosine:
+        raise VerificationFailed(
+            f"{what} of an item in a batch has a cosine of {cosine:.7f} to the same item alone; the class "
+            f"{quality.name} allows {quality.min_cosine}. The graph mixes items of a batch."
         )

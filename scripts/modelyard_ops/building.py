@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from modelyard_build.errors import ServeFailed
 from modelyard_client import Client
+from modelyard_client.errors import ClientError
 from modelyard_ops.console import stderr
 from modelyard_ops.serving import installation_progress
 
@@ -63,7 +65,10 @@ class ServedRepository:
                 {name: array[start : start + size] for name, array in inputs.items()}
                 for start in range(0, len(next(iter(inputs.values()))), size)
             ]
-            answers = list(client.infer_many(model, chunks, in_flight=IN_FLIGHT))
+            try:
+                answers = list(client.infer_many(model, chunks, in_flight=IN_FLIGHT))
+            except ClientError as error:
+                raise ServeFailed(f"{model} over {protocol}: {error}") from error
         return {name: _concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
@@ -88,8 +93,18 @@ def server_on_free_ports(repository: Path) -> Iterator[TritonServer]:
 
 @contextlib.contextmanager
 def serve_scratch(repository: Path) -> Iterator[ServedRepository]:
-    """Serves a staged repository while the context lasts, for the build to prove it."""
-    with server_on_free_ports(repository) as server:
+    """Serves a staged repository while the context lasts, for the build to prove it.
+
+    Raises:
+        ServeFailed: a model did not load.
+    """
+    from modelyard_server.errors import ModelsNotReadyError
+
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(server_on_free_ports(repository))
+        except ModelsNotReadyError as error:
+            raise ServeFailed(str(error)) from error
         yield ServedRepository(server)
 
 

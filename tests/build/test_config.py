@@ -39,7 +39,7 @@ def test_settings_stand_where_triton_reads_them() -> None:
     [
         ("max_batch_size: 16", "max_batch_size: 64", 4, "max_batch_size is 64, the artefact was proven from 1 to 16"),
         ("max_batch_size: 16", "max_batch_size: 0", 4, "max_batch_size is 0"),
-        ('backend: "onnxruntime"', 'backend: "tensorrt"', 2, "'tensorrt', the artefact needs onnxruntime"),
+        ('backend: "onnxruntime"', 'backend: "python"', 2, "'python', the artefact needs onnxruntime"),
         ("TYPE_FP32", "TYPE_FP16", 10, "output 'scores' is TYPE_FP16, the artefact's is TYPE_FP32"),
         ("dims: [ 5 ]", "dims: [ -1 ]", 10, "output 'scores' has dims [-1], the artefact's are [5]"),
         ('"scores"', '"score"', 10, "output 'score' is not the artefact's; it has scores"),

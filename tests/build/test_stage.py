@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from torch import nn
 
-from modelyard_build.errors import VerificationFailed
-from modelyard_build.model import Model
+from modelyard_build.errors import ExportFailed
+from modelyard_build.model import Model, Tensor
 from modelyard_build.plan import Planned
 from modelyard_build.repository.releases import release
 from modelyard_build.stage import cached_arrays, stage, staged_folder, warmup_tensors
@@ -50,24 +50,22 @@ def planned(model: Model, folder: Path) -> Planned:
 
 
 def test_what_is_staged_is_not_made_again(tmp_path: Path) -> None:
-    """A second build finds artefact, samples and evidence, and runs no step: this is how a build resumes."""
+    """A second build finds graph and samples, and runs no step: this is how a build resumes."""
     steps = Steps()
-    first = stage(planned(POOLER, tmp_path), RELEASE, steps)
-    assert steps.seen == ["fetch", "load", "export", "verify", "samples"]
+    stage(planned(POOLER, tmp_path), RELEASE, steps)
+    assert steps.seen == ["fetch", "load", "export", "samples"]
     again = stage(planned(POOLER, tmp_path), RELEASE, steps)
-    assert len(steps.seen) == 5
-    assert again.evidence == first.evidence
-    assert (again.files / "model.onnx").is_file()
+    assert len(steps.seen) == 4
+    assert (again.graph / "model.onnx").is_file()
     golden = json.loads((again.beside / "golden" / "samples.json").read_text())
     assert len(golden["data"]) == len(golden["validation_data"]) == 8
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
-    """A refused artefact is not in the cache, so the next build does not take it for proven."""
-    impossible = replace(POOLER, tolerance=replace(POOLER.tolerance, noise_factor=1e-6))
-    with pytest.raises(VerificationFailed):
-        stage(planned(impossible, tmp_path), RELEASE, Steps())
-    assert not staged_folder(KEY).exists()
+    """What could not be exported is not in the cache, so the next build does not take it for made."""
+    one_too_many = replace(POOLER, outputs=(*POOLER.outputs, Tensor("more", "FP32", (5,))))
+    with pytest.raises(ExportFailed):
+        stage(planned(one_too_many, tmp_path), RELEASE, Steps())
     assert list(staged_folder(KEY).parent.iterdir()) == []
 
 

@@ -42,24 +42,24 @@ def test_a_version_appears_complete(staged: Path, tmp_path: Path) -> None:
         (folder / "manifest.json").write_text(str(version))
         assert versions(model) == []
 
-    folder = publish(staged, model, finish)
+    folder = publish([staged], model, finish)
     assert folder == model / "1"
     assert (folder / "manifest.json").read_text() == "1"
     assert (folder / "data" / "weights").read_bytes() == b"weights"
     assert [entry.name for entry in model.iterdir()] == ["1"]
-    assert publish(staged, model, nothing) == model / "2"
+    assert publish([staged], model, nothing) == model / "2"
 
 
 def test_a_failure_leaves_what_was(staged: Path, tmp_path: Path) -> None:
     """Whatever stops a publish, Ctrl-C too: version 1 is as it was, and nothing half-made stands beside it."""
     model = tmp_path / "model"
-    publish(staged, model, nothing)
+    publish([staged], model, nothing)
 
     def interrupt(folder: Path, version: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        publish(staged, model, interrupt)
+        publish([staged], model, interrupt)
     assert [entry.name for entry in model.iterdir()] == ["1"]
     assert (model / "1" / "model.onnx").read_bytes() == b"graph"
 
@@ -69,7 +69,7 @@ def test_what_a_killed_build_left_is_swept(staged: Path, tmp_path: Path) -> None
     model = tmp_path / "model"
     (model / ".staging-999999999-dead").mkdir(parents=True)
     (model / ".staging-1-alive").mkdir()
-    publish(staged, model, nothing)
+    publish([staged], model, nothing)
     assert sorted(entry.name for entry in model.iterdir()) == [".staging-1-alive", "1"]
 
 
@@ -77,7 +77,7 @@ def test_a_repository_that_is_a_file_is_named(staged: Path, tmp_path: Path) -> N
     """The sentence says that a folder is expected and how to name one."""
     (tmp_path / "repository").write_text("not a folder")
     with pytest.raises(PublishFailed, match=r"is a file.*--repository"):
-        publish(staged, tmp_path / "repository" / "model", nothing)
+        publish([staged], tmp_path / "repository" / "model", nothing)
 
 
 @pytest.fixture
@@ -95,10 +95,10 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_loses_nothing(staged: Path, full_disk: Path) -> None:
     """No room for version 2: the sentence says so, version 1 is intact, and no half version is left."""
     model = full_disk / "model"
-    publish(staged, model, nothing)
+    publish([staged], model, nothing)
     (staged / "model.onnx").write_bytes(b"x" * 200_000)
     with pytest.raises(PublishFailed, match="the disk is full"):
-        publish(staged, model, nothing)
+        publish([staged], model, nothing)
     assert [entry.name for entry in model.iterdir()] == ["1"]
     assert (model / "1" / "model.onnx").read_bytes() == b"graph"
 
@@ -108,7 +108,7 @@ def test_a_read_only_disk_is_named(staged: Path, full_disk: Path) -> None:
     (full_disk / "model").mkdir()
     subprocess.run(["mount", "-o", "remount,ro", str(full_disk)], check=True)
     with pytest.raises(PublishFailed, match="read-only"):
-        publish(staged, full_disk / "model", nothing)
+        publish([staged], full_disk / "model", nothing)
 
 
 def test_a_file_of_people_is_never_overwritten(tmp_path: Path) -> None:

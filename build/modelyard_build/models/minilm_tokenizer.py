@@ -16,6 +16,8 @@ MAX_BATCH_SIZE = 32
 TEXT = Tensor("text", "BYTES", (1,))
 TOKEN_COUNT = Tensor("token_count", "INT32", (1,))
 TEXT_ASSETS = {"tokenizer": minilm_assets.TOKENIZER, "test": complaints.TEST}
+# What encoders need besides: calibration never sees the texts that verification does.
+CALIBRATION_ASSETS = {"train": complaints.TRAIN}
 # [CLS], one token, [SEP]: the shortest text that the tokenizer lets through.
 SHORTEST = 3
 PAD_TO_MULTIPLE_OF = 16
@@ -105,3 +107,18 @@ def example_tokens(files: Mapping[str, Path], batch: int, sizes: Mapping[str, in
         array[1::2] = 0
         array[1::2, : short[name].shape[1]] = short[name][1::2]
     return tokens
+
+
+def calibration_tokens(files: Mapping[str, Path], batch: int, sizes: Mapping[str, int]) -> Arrays:
+    """Real token rows of the training split, full to the width `sizes["sequence"]`.
+
+    Each begins at another word of its text: complaints open with the same few, which would be all that short rows show.
+    """
+    from modelyard_build.nets.minilm import tokenize
+
+    width = sizes["sequence"]
+    long_texts = [words for text in complaints.load(files["train"]).texts if len(words := text.split()) > width][:batch]
+    # A word is a token or more, so that what follows `start` fills the row.
+    starts = [7 * index % (len(words) - width) for index, words in enumerate(long_texts)]
+    texts = [" ".join(words[start:]) for words, start in zip(long_texts, starts, strict=True)]
+    return tokenize(files, texts, width)

@@ -42,7 +42,8 @@ ENCODER = Model(
     inputs=minilm_tokenizer.token_tensors(MAX_LENGTH),
     outputs=(EMBEDDING,),
     examples=minilm_tokenizer.example_tokens,
-    assets=ASSETS,
+    calibration=minilm_tokenizer.calibration_tokens,
+    assets={**ASSETS, **minilm_tokenizer.CALIBRATION_ASSETS},
     max_batch_size=minilm_tokenizer.MAX_BATCH_SIZE,
     dynamic_batching=minilm_tokenizer.ENCODER_BATCHING,
 )

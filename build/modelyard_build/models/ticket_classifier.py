@@ -61,7 +61,8 @@ ENCODER = Model(
     inputs=minilm_tokenizer.token_tensors(MAX_LENGTH),
     outputs=(PROBABILITIES,),
     examples=minilm_tokenizer.example_tokens,
-    assets=ASSETS,
+    calibration=minilm_tokenizer.calibration_tokens,
+    assets={**ASSETS, **minilm_tokenizer.CALIBRATION_ASSETS},
     max_batch_size=minilm_tokenizer.MAX_BATCH_SIZE,
     dynamic_batching=minilm_tokenizer.ENCODER_BATCHING,
 )
@@ -80,7 +81,6 @@ ENSEMBLE = Ensemble(
         data=evaluation_data,
         predict=predicted_class,
         labels=LABELS,
-        max_difference=0.1,
         data_sha256=complaints.TEST.sha256,
     ),
 )

@@ -6,7 +6,8 @@ The file belongs to the people who operate the model. What is here never changes
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -16,8 +17,50 @@ from modelyard_build.errors import ConfigContradiction
 from modelyard_build.model import AnyModel, DynamicBatching, Ensemble, Model, PythonModel, Tensor
 
 FILENAME = "config.pbtxt"
+# Where the configs for kinds of machines stand: Triton's --model-config-name picks one by its stem.
+CONFIGS = "configs"
+BACKEND_OF_PLATFORM = {
+    "onnxruntime_onnx": "onnxruntime",
+    "tensorrt_plan": "tensorrt",
+    "pytorch_libtorch": "pytorch",
+    "torch_aoti": "pytorch",
+}
+DEFAULT_FILENAMES = {
+    "onnxruntime": "model.onnx",
+    "openvino": "model.xml",
+    "pytorch": "model.pt",
+    "tensorrt": "model.plan",
+    "tensorrt_rtx": "model.plan",
+    "python": "model.py",
+}
 # config.pbtxt names strings differently from the protocol; every other datatype only gets a prefix.
 _DATA_TYPES = {"BYTES": "TYPE_STRING"}
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The lines of a config that depend on the artefact that is served.
+
+    Attributes:
+        backend: Triton's name of the backend.
+        filename: the artefact's main file in the version folder.
+        platform: where the backend tells kinds of files apart by it.
+        instance_kind: the `kind` of the instance_group.
+        parameters: beyond those that every artefact of the backend has.
+        cpu_accelerator: the CPU execution accelerator's name.
+        gpu_accelerator: the GPU execution accelerator's name and parameters.
+    """
+
+    backend: str = "onnxruntime"
+    filename: str = "model.onnx"
+    platform: str = ""
+    instance_kind: str = "KIND_AUTO"
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    cpu_accelerator: str = ""
+    gpu_accelerator: tuple[str, Mapping[str, str]] | None = None
+
+
+PORTABLE = Serving()
 
 
 def data_type(tensor: Tensor) -> str:
@@ -25,30 +68,42 @@ def data_type(tensor: Tensor) -> str:
     return _DATA_TYPES.get(tensor.dtype, f"TYPE_{tensor.dtype}")
 
 
-def render(model: AnyModel, warmup: Sequence[Tensor] = ()) -> str:
-    """A first config.pbtxt with a comment at each setting that an operator may want to change.
+def render(
+    model: AnyModel, warmup: Sequence[Tensor] = (), serving: Serving = PORTABLE, notes: Sequence[str] = ()
+) -> str:
+    """A first config with a comment at each setting that an operator may want to change.
 
     Args:
         model: the declaration.
         warmup: the inputs for which warmup files stand, each with its fixed dims.
+        serving: for a PyTorch model, the artefact that is served.
+        notes: lines for the head of the file: why it says what it says.
     """
-    parts = [f"# {model.summary}.", _kind(model), "", f"max_batch_size: {model.max_batch_size}"]
+    parts = [f"# {model.summary}.", *(f"# {note}" for note in notes), *_kind(model, serving)]
+    parts += ["", f"max_batch_size: {model.max_batch_size}"]
     parts += [_tensors("input", model.inputs), _tensors("output", model.outputs)]
     if isinstance(model, Ensemble):
         parts += ["", _steps(model)]
     else:
-        parts += ["", _batching(model.dynamic_batching), "", _instances(model)]
+        parts += ["", _batching(model.dynamic_batching), "", _instances(model, serving)]
         if isinstance(model, PythonModel):
             parts += ["", *_parameters(model)]
+        elif settings := _settings(serving):
+            parts += ["", *settings]
         if warmup:
             parts += ["", _warmup(warmup)]
     return "\n".join([*parts, "", _VERSION_POLICY, ""])
 
 
-def _kind(model: AnyModel) -> str:
+def _kind(model: AnyModel, serving: Serving) -> list[str]:
     if isinstance(model, Ensemble):
-        return 'platform: "ensemble"'
-    return 'backend: "python"' if isinstance(model, PythonModel) else 'backend: "onnxruntime"'
+        return ['platform: "ensemble"']
+    if isinstance(model, PythonModel):
+        return ['backend: "python"']
+    lines = [f'backend: "{serving.backend}"']
+    lines += [f'platform: "{serving.platform}"'] if serving.platform else []
+    named = serving.filename != DEFAULT_FILENAMES[serving.backend]
+    return [*lines, f'default_model_filename: "{serving.filename}"'] if named else lines
 
 
 def _tensors(role: str, tensors: Iterable[Tensor]) -> str:
@@ -79,18 +134,59 @@ dynamic_batching {{
 }}"""
 
 
-def _instances(model: Model | PythonModel) -> str:
+def _instances(model: Model | PythonModel, serving: Serving) -> str:
     if isinstance(model, PythonModel):
         return f"""\
 # Instances are processes that run batches side by side.
 instance_group [ {{ count: {model.instance_count}, kind: KIND_CPU }} ]"""
+    group = f"instance_group [ {{ count: {model.instance_count}, kind: {serving.instance_kind} }} ]"
+    why = "# Two instances: one computes while the other takes its inputs and sends its answers."
+    if serving.instance_kind == "KIND_AUTO":
+        why += " KIND_AUTO: on each GPU where there\n# are any, else on the CPU."
+    if serving.backend != "onnxruntime":
+        return f"{why}\n{group}"
     return f"""\
-# Two instances: one computes while the other takes its inputs and sends its answers. KIND_AUTO: on each GPU where there
-# are any, else on the CPU.
-instance_group [ {{ count: {model.instance_count}, kind: KIND_AUTO }} ]
+{why}
+{group}
 # Each may use every core (0), so that a lone request is fast. In NVIDIA's container on a CPU the threads of both
 # instances spin while they wait and take the cores from one another: there set count to 1.
 parameters {{ key: "intra_op_thread_count", value: {{ string_value: "0" }} }}"""
+
+
+# What an operator must know of a backend's settings.
+_REMARKS = {
+    "ENABLE_BATCH_PADDING": """\
+# NVIDIA's container computes every batch at max_batch_size, filling it up, and refuses one that is not full without
+# this setting. There a smaller max_batch_size, here and in the ensemble, makes a lone request quicker; the embedded
+# server computes what is there.""",
+    "HINT_BF16": "# Products in bfloat16, sums in float32; needs a CPU that multiplies bfloat16 itself to be worth it.",
+    "INFERENCE_MODE": "# Without autograd's bookkeeping.",
+}
+
+
+def _settings(serving: Serving) -> list[str]:
+    lines = []
+    for key, value in serving.parameters.items():
+        lines += [_REMARKS[key]] if key in _REMARKS else []
+        lines.append(f'parameters {{ key: "{key}", value: {{ string_value: "{value}" }} }}')
+    if serving.cpu_accelerator:
+        lines.append(_accelerator("cpu", serving.cpu_accelerator, {}))
+    if serving.gpu_accelerator:
+        lines.append(_accelerator("gpu", *serving.gpu_accelerator))
+    return lines
+
+
+def _accelerator(device: str, name: str, parameters: Mapping[str, str]) -> str:
+    rows = [f'\n      parameters {{ key: "{key}", value: "{value}" }}' for key, value in parameters.items()]
+    inner = f'name: "{name}"' + "".join(rows)
+    return f"""\
+optimization {{
+  execution_accelerators {{
+    {device}_execution_accelerator [ {{
+      {inner}
+    }} ]
+  }}
+}}"""
 
 
 def _parameters(model: PythonModel) -> list[str]:
@@ -130,6 +226,12 @@ def _warmup(inputs: Sequence[Tensor]) -> str:
 _VERSION_POLICY = """\
 # The newest version serves; it is loaded before the one before it is let go.
 version_policy: { latest { num_versions: 1 } }"""
+
+
+def paths(folder: Path) -> list[Path]:
+    """config.pbtxt and every configs/*.pbtxt of a model's folder, those that stand."""
+    found = [folder / FILENAME] if (folder / FILENAME).exists() else []
+    return [*found, *sorted((folder / CONFIGS).glob("*.pbtxt"))]
 
 
 def read(path: Path) -> model_config_pb2.ModelConfig:
@@ -178,12 +280,13 @@ _Finding = tuple[str, str]
 
 def _check_kind(config: model_config_pb2.ModelConfig, model: AnyModel) -> list[_Finding]:
     found = config.backend or config.platform
+    accepted: set[str]
     if isinstance(model, Ensemble):
         accepted = {"ensemble"}
     elif isinstance(model, PythonModel):
         accepted = {"python"}
     else:
-        accepted = {"onnxruntime", "onnxruntime_onnx"}
+        accepted = {*DEFAULT_FILENAMES, *BACKEND_OF_PLATFORM} - {"python"}
     if found in accepted:
         return []
     return [(found, f"backend or platform is {found!r}, the artefact needs {' or '.join(sorted(accepted))}")]

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from modelyard_build.assets import sha256_of
+from modelyard_build.atomic import replacing
 from modelyard_build.errors import BuildError
 
 FILENAME = "manifest.json"
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Manifest:
         signature: inputs and outputs (name, dtype, dims without the batch) and max_batch_size.
         steps: for an ensemble, the key of each step it was verified with.
         files: SHA-256 and size in bytes of every other file in the folder.
-        verification: the evidence.
+        verification: the evidence of a Python step or an ensemble.
+        candidates: for a PyTorch model, what was made of it, by name: the files, the key, the record of the target, the
+            evidence, and where it was refused the reason.
         metrics: the task's own figures.
         seconds: how long each step of the build took.
     """
@@ -48,6 +51,7 @@ class Manifest:
     steps: dict[str, str]
     files: dict[str, dict[str, Any]]
     verification: dict[str, Any]
+    candidates: dict[str, dict[str, Any]]
     metrics: dict[str, Any]
     seconds: dict[str, float]
     schema: int = field(default=SCHEMA)
@@ -62,8 +66,9 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def write(manifest: Manifest, folder: Path) -> None:
-    """Puts the manifest into a version folder that is being made."""
-    (folder / FILENAME).write_text(json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False) + "\n")
+    """Puts the manifest into a version folder, in one step."""
+    with replacing(folder / FILENAME) as partial:
+        partial.write_text(json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False) + "\n")
 
 
 def read(folder: Path) -> Manifest:

@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from modelyard_build.atomic import replacing
@@ -31,13 +31,13 @@ def latest(model_folder: Path) -> Path | None:
     return model_folder / str(found[-1]) if found else None
 
 
-def publish(staged: Path, model_folder: Path, finish: Callable[[Path, int], None]) -> Path:
+def publish(staged: Sequence[Path], model_folder: Path, finish: Callable[[Path, int], None]) -> Path:
     """Adds a version: copied beside, completed, synced to disk, renamed into place.
 
     Whatever fails, the versions that were there are untouched and nothing half-made remains.
 
     Args:
-        staged: the folder with the version's files.
+        staged: the folders whose files make up the version.
         model_folder: the model's folder in the repository.
         finish: `finish(folder, version)` adds what depends on the number.
 
@@ -51,9 +51,9 @@ def publish(staged: Path, model_folder: Path, finish: Callable[[Path, int], None
         model_folder.mkdir(parents=True, exist_ok=True)
         _sweep(model_folder)
         version = (versions(model_folder) or [0])[-1] + 1
-        folder = Path(tempfile.mkdtemp(prefix=f"{STAGING_PREFIX}{os.getpid()}-", dir=model_folder))
-        try:
-            _copy(staged, folder)
+        with _staging(model_folder) as folder:
+            for source in staged:
+                _copy(source, folder)
             finish(folder, version)
             # mkdtemp makes the folder private; the server may run as another user.
             folder.chmod(0o755)
@@ -61,10 +61,46 @@ def publish(staged: Path, model_folder: Path, finish: Callable[[Path, int], None
             target = model_folder / str(version)
             folder.rename(target)
             _sync_folder(model_folder)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
     return target
+
+
+def add(staged: Sequence[Path], version: Path, known: Collection[str], finish: Callable[[Path], None]) -> None:
+    """Adds files to a published version; nothing that is there changes.
+
+    Copied beside and synced, then each renamed into place; `finish` comes last, and before it nobody knows of them.
+
+    Args:
+        staged: the folders with the files.
+        version: the version's folder.
+        known: the files that are published in it, by relative path: they stay.
+        finish: `finish(folder)` makes them known, in one step.
+
+    Raises:
+        PublishFailed: the disk is full, read-only, or the path cannot be used.
+    """
+    with _explained(version), _staging(version.parent) as folder:
+        for source in staged:
+            _copy(source, folder)
+        _sync(folder)
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            target = version / path.relative_to(folder)
+            if target.relative_to(version).as_posix() in known:
+                continue
+            target.parent.mkdir(exist_ok=True)
+            path.rename(target)
+        _sync(version)
+        finish(version)
+        _sync_folder(version)
+
+
+@contextlib.contextmanager
+def _staging(model_folder: Path) -> Iterator[Path]:
+    """A folder beside the versions that Triton does not see, gone afterwards whatever happened."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{STAGING_PREFIX}{os.getpid()}-", dir=model_folder))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_missing(path: Path, content: bytes) -> bool:
@@ -99,7 +135,7 @@ def _copy(source: Path, target: Path) -> None:
     for path in sorted(path for path in source.rglob("*") if BYTECODE not in path.parts):
         destination = target / path.relative_to(source)
         if path.is_dir():
-            destination.mkdir()
+            destination.mkdir(exist_ok=True)
         else:
             shutil.copyfile(path, destination)
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from modelyard_build.model import Arrays, Model
 from modelyard_build.progress import Progress
 from modelyard_build.quality import Quality
+from modelyard_build.repository.config import Serving
+from modelyard_build.repository.hardware import Hardware
 from modelyard_build.repository.releases import Release
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ class Candidate:
         graph: the precision of the ONNX graph that the artefact is written from.
         filename: the artefact's main file in the version folder: config.pbtxt's `default_model_filename`.
         quality: how far it may be from PyTorch.
+        platform: config.pbtxt's `platform`, where the backend tells kinds of files apart by it.
         parameters: config.pbtxt's `parameters`, beyond those of every candidate of the target.
         cpu_accelerator: config.pbtxt's `optimization.execution_accelerators.cpu_execution_accelerator`.
         gpu_accelerator: the same for `gpu_execution_accelerator`, as name and parameters.
@@ -46,6 +49,7 @@ class Candidate:
     graph: str
     filename: str
     quality: Quality
+    platform: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     cpu_accelerator: str = ""
     gpu_accelerator: tuple[str, Mapping[str, str]] | None = None
@@ -80,14 +84,12 @@ class Target(ABC):
         name: Triton's name of the backend, as in config.pbtxt.
         distributions: the PyPI distributions whose versions decide what is written; they enter the artefact's key.
         candidates: what it can make of a model.
-        config_kind: config.pbtxt's line that chooses the backend.
         instance_kind: the `kind` of its instance_group.
     """
 
     name: str
     distributions: tuple[str, ...]
     candidates: tuple[Candidate, ...]
-    config_kind: str
     instance_kind: str = "KIND_AUTO"
 
     @abstractmethod
@@ -110,13 +112,30 @@ class Target(ABC):
         """Why the artefact cannot run in this process, in one line; empty when it can."""
 
     @abstractmethod
-    def runner(self, candidate: Candidate, folder: Path) -> Run:
+    def runner(self, candidate: Candidate, folder: Path, model: Model) -> Run:
         """Loads the artefact as its backend does; every tensor of a run has the batch as its first dimension.
 
         Args:
             candidate: what is run.
             folder: the folder that `write` filled.
+            model: the declaration.
 
         Raises:
             BuildError: the library does not load it.
         """
+
+    def serving(self, candidate: Candidate) -> Serving:
+        """The lines of a config that serves the candidate."""
+        return Serving(
+            self.name,
+            candidate.filename,
+            candidate.platform,
+            self.instance_kind,
+            candidate.parameters,
+            candidate.cpu_accelerator,
+            candidate.gpu_accelerator,
+        )
+
+    def served_quality(self, candidate: Candidate, hardware: Hardware) -> Quality:
+        """The class that the served answers on a machine are held to, where it is not the candidate's own."""
+        return candidate.quality

@@ -21,6 +21,13 @@ def build(
         list[str] | None, typer.Argument(metavar="[MODEL]...", help="What to build; everything when none is named.")
     ] = None,
     repository: Annotated[Path, typer.Option(help="The model repository; made when missing.")] = DEFAULT_REPOSITORY,
+    targets: Annotated[
+        str,
+        typer.Option(
+            help="What to make beside the portable artefact: targets (openvino), candidates (openvino-bf16), or all; "
+            "separated by commas."
+        ),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")] = False,
 ) -> None:
     """Export, verify and publish: each model whose source, weights or libraries changed becomes a new version.
@@ -31,7 +38,8 @@ def build(
     from modelyard_build import pipeline
 
     progress = ConsoleProgress()
-    results = pipeline.build(models or [], repository, serve_scratch, progress)
+    asked = [name.strip() for name in targets.split(",") if name.strip()]
+    results = pipeline.build(models or [], repository, serve_scratch, progress, asked)
     built = [result.model for result in results if result.built]
     loaded = load_into_running_servers(repository, built)
     if as_json:

@@ -1,0 +1,217 @@
+"""What is served together is proven together, through a running Triton: systems first, then each candidate."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from modelyard_build import scratch
+from modelyard_build.artefacts import Made
+from modelyard_build.assets import cache_dir, fetch
+from modelyard_build.atomic import replacing
+from modelyard_build.errors import BuildError, ServeFailed, VerificationFailed
+from modelyard_build.model import Arrays, Ensemble, Model, PythonModel
+from modelyard_build.plan import Planned
+from modelyard_build.progress import Progress, Stopwatch
+from modelyard_build.quality import EXACT, Quality
+from modelyard_build.repository import config
+from modelyard_build.repository.hardware import hardware
+from modelyard_build.served import PROTOCOLS, Serve, Served, evaluate, verify_ensemble, verify_python_model
+from modelyard_build.sources import pinned_assets
+from modelyard_build.stage import Staged, cached_arrays, rows, write_golden
+from modelyard_build.targets import BASE, CANDIDATES, target_of
+from modelyard_build.wanted import serves
+
+STEP_ITEMS = 200
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the served verification of one model brought."""
+
+    evidence: dict[str, Any]
+    metrics: dict[str, Any]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Prover:
+    """Proves a system's models through servers.
+
+    Attributes:
+        planned: every model of the system.
+        staged: what was made of those that are due.
+        made: their candidates.
+        serve: starts a Triton over a repository.
+        progress: shows the work.
+    """
+
+    planned: Sequence[Planned]
+    staged: Mapping[str, Staged]
+    made: Mapping[str, list[Made]]
+    serve: Serve
+    progress: Progress
+
+    def systems(self) -> dict[str, Proof]:
+        """Proves each stale step and ensemble as config.pbtxt serves it; what was proven before is remembered."""
+        due = [item for item in self.planned if item.reason and isinstance(item.model, Ensemble | PythonModel)]
+        remembered = {item.model.name: self._proof_path(item) for item in due}
+        open_ = [item for item in due if not remembered[item.model.name].is_file()]
+        if open_:
+            with (
+                scratch.system(self.planned, self.staged, self.made) as repository,
+                self._started(repository) as served,
+            ):
+                for item in open_:
+                    _remember(remembered[item.model.name], self._prove(item, served))
+        return {item.model.name: _recall(remembered[item.model.name]) for item in due}
+
+    def candidates(self) -> dict[str, list[Made]]:
+        """Proves each candidate that runs here in its ensembles; one that fails there is refused."""
+        return {
+            item.model.name: [self._candidate(item, one) for one in self.made[item.model.name]]
+            for item in self.planned
+            if item.model.name in self.made
+        }
+
+    def _candidate(self, owner: Planned, one: Made) -> Made:
+        ensembles = [item for item in self.planned if owner.model.name in item.steps]
+        # The portable one is what the systems are proven with; what needs a GPU is proven where there is one.
+        if one.wanted.candidate is BASE or not one.runs_here or not ensembles or _skips(one):
+            return one
+        path = _path([one.wanted.key, *(item.key for item in ensembles)])
+        if not path.is_file():
+            try:
+                _remember(path, self._serve_candidate(owner, one, ensembles))
+            except (VerificationFailed, ServeFailed) as error:
+                return self._refused(owner, one, error)
+        proof = _recall(path)
+        return replace(one, record={**one.record, "served": proof.evidence, "metrics": proof.metrics})
+
+    def _refused(self, owner: Planned, one: Made, error: BuildError) -> Made:
+        self.progress.say(f"{owner.model.name}: {one.name} is refused: {error}")
+        retry = isinstance(error, ServeFailed)
+        return replace(one, record={**one.record, "retry": retry}, refused=str(error))
+
+    def _serve_candidate(self, owner: Planned, one: Made, ensembles: Sequence[Planned]) -> Proof:
+        quality = target_of(one.wanted.candidate).served_quality(one.wanted.candidate, hardware())
+        watch = Stopwatch(owner.model.name, self.progress)
+        evidence, metrics = {}, {}
+        with (
+            scratch.with_candidate(self.planned, owner, one, self.staged, self.made) as repository,
+            watch.step(f"serve {one.name}"),
+            self.serve(repository) as served,
+        ):
+            for item in ensembles:
+                ensemble = _ensemble(item)
+                # One protocol: what it brings is the same for every backend, and proven with the systems.
+                parity = self._parity(item, scratch.served_as(ensemble.name, one), served, quality, ("grpc",))
+                evidence[ensemble.name] = parity
+                metrics[ensemble.name] = self._evaluate(item, scratch.served_as(ensemble.name, one), served, quality)
+        return Proof({"quality": quality.name, **evidence}, metrics, watch.seconds)
+
+    def _prove(self, planned: Planned, served: Served) -> Proof:
+        model = planned.model
+        watch = Stopwatch(model.name, self.progress)
+        if isinstance(model, PythonModel):
+            files = fetch(pinned_assets(model), self.progress.say)
+            with watch.step("verify served"):
+                evidence = verify_python_model(model, served, files, items=STEP_ITEMS)
+            return Proof(evidence, {}, watch.seconds)
+        quality = self._quality(planned)
+        with watch.step("verify served"):
+            evidence = self._parity(planned, model.name, served, quality)
+        with watch.step("evaluate served"):
+            metrics = self._evaluate(planned, model.name, served, quality)
+        return Proof(evidence, metrics, watch.seconds)
+
+    def _parity(
+        self,
+        planned: Planned,
+        served_as: str,
+        served: Served,
+        quality: Quality,
+        protocols: Sequence[str] = PROTOCOLS,
+    ) -> dict[str, Any]:
+        ensemble = _ensemble(planned)
+        inputs, reference = self._reference(planned)
+        if planned.model.name in self.staged:
+            count = ensemble.golden_items
+            write_golden(self.staged[ensemble.name].beside, rows(inputs)[:count], rows(reference)[:count])
+        return verify_ensemble(ensemble, served_as, served, inputs, reference, quality, protocols)
+
+    def _reference(self, planned: Planned) -> tuple[Arrays, Arrays]:
+        ensemble = _ensemble(planned)
+        files = fetch(pinned_assets(ensemble), self.progress.say)
+        inputs = ensemble.examples(files, ensemble.verified_items)
+        with self.progress.step(ensemble.name, "run PyTorch"):
+            return inputs, cached_arrays(f"{planned.key}-examples", lambda: ensemble.reference(files, inputs))
+
+    def _evaluate(self, planned: Planned, served_as: str, served: Served, quality: Quality) -> dict[str, Any]:
+        ensemble = _ensemble(planned)
+        if ensemble.evaluation is None:
+            return {}
+        files = fetch(pinned_assets(ensemble), self.progress.say)
+        inputs, truth = ensemble.evaluation.data(files)
+        with self.progress.step(ensemble.name, "evaluate PyTorch"):
+            reference = cached_arrays(f"{planned.key}-evaluation", lambda: ensemble.reference(files, inputs))
+        answers = served.infer(served_as, inputs, "grpc")
+        return evaluate(served_as, ensemble.evaluation, reference, answers, truth, quality)
+
+    def _quality(self, planned: Planned) -> Quality:
+        """The loosest class among the candidates that the steps' configs serve."""
+        found = [EXACT]
+        for item in self.planned:
+            path = item.folder / config.FILENAME
+            if item.model.name in planned.steps and isinstance(item.model, Model) and path.exists():
+                stated = config.read(path)
+                served = [candidate for candidate in CANDIDATES if serves(stated, candidate)]
+                found += [target_of(candidate).served_quality(candidate, hardware()) for candidate in served]
+        return min(found, key=lambda quality: quality.min_cosine)
+
+    def _proof_path(self, planned: Planned) -> Path:
+        """Where a proof is kept: addressed by the keys of the models and by the configs that they are served with."""
+        involved = [
+            item for item in self.planned if item.model.name == planned.model.name or item.model.name in planned.steps
+        ]
+        texts = [scratch.config_text(item.model, item.folder, self._beside(item)) for item in involved]
+        return _path([[item.key for item in involved], texts])
+
+    def _beside(self, planned: Planned) -> Path:
+        staged = self.staged.get(planned.model.name)
+        return staged.beside if staged else planned.folder
+
+    @contextlib.contextmanager
+    def _started(self, repository: Path) -> Iterator[Served]:
+        with contextlib.ExitStack() as stack:
+            with self.progress.step("Triton", "start"):
+                served = stack.enter_context(self.serve(repository))
+            yield served
+
+
+def _skips(one: Made) -> bool:
+    """What a GPU's container serves is not what this machine's server would do with it."""
+    return one.wanted.candidate.needs_gpu and hardware().gpu is None
+
+
+def _ensemble(planned: Planned) -> Ensemble:
+    assert isinstance(planned.model, Ensemble)  # noqa: S101  # nothing else has steps
+    return planned.model
+
+
+def _path(decisive: Any) -> Path:
+    return cache_dir() / "proofs" / f"{hashlib.sha256(json.dumps(decisive).encode()).hexdigest()}.json"
+
+
+def _remember(path: Path, proof: Proof) -> None:
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(asdict(proof)))
+
+
+def _recall(path: Path) -> Proof:
+    return Proof(**json.loads(path.read_text()))
