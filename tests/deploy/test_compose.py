@@ -49,10 +49,11 @@ def seconds(duration: str) -> int:
 
 
 def test_every_service_is_chosen_by_a_profile() -> None:
-    """Both publish the same ports, so `docker compose up` alone must start neither."""
+    """Both servers publish the same ports, so `docker compose up` alone must start neither, and no build."""
     assert {name: COMPOSE["services"][name]["profiles"] for name in COMPOSE["services"]} == {
         "triton-cpu": ["cpu"],
         "triton-gpu": ["gpu"],
+        "build": ["gpu-build"],
     }
 
 
@@ -153,7 +154,7 @@ def has_compose() -> bool:
 
 
 @pytest.mark.skipif(not has_compose(), reason="the docker command line has no compose plugin here")
-@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+@pytest.mark.parametrize("profile", ["cpu", "gpu", "gpu-build"])
 def test_compose_accepts_the_file(profile: str) -> None:
     """`docker compose config` parses it whole."""
     command = ["docker", "compose", "--profile", profile, "config", "--quiet"]
