@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,11 +21,17 @@ from onnx import shape_inference
 from torch import nn
 from torch.export import Dim
 
+from modelyard_build import graph_files
 from modelyard_build.errors import ExportFailed
+from modelyard_build.export_errors import in_words, narrowed
+from modelyard_build.export_guards import Guards, watched
 from modelyard_build.model import NUMPY_DTYPES, Arrays, Axis, Model, Tensor
+from modelyard_build.module_checks import check_examples, check_forward, check_module, first_line
 from modelyard_build.repository.releases import Release
 
 TRACED_BATCH = 3
+# What every normalisation of ONNX takes for an attribute that is absent.
+ONNX_EPSILON = 1e-5
 _PREFIX = "graph_output_"
 
 
@@ -50,52 +56,71 @@ def axes_of(model: Model) -> list[Axis]:
     return list(found.values())
 
 
-def export(model: Model, module: nn.Module, files: Mapping[str, Path]) -> onnx.ModelProto:
-    """Writes the module as an ONNX graph.
+def export(
+    model: Model,
+    module: nn.Module,
+    files: Mapping[str, Path],
+    translations: Mapping[Callable[..., Any], Callable[..., Any]] | None = None,
+) -> onnx.ModelProto:
+    """Writes the module as an ONNX graph; the same module gives the same bytes.
 
     Args:
         model: the declaration.
-        module: what `model.load` gave: float32, eval mode.
+        module: what `model.load` gave: float32, eval mode, on the CPU.
         files: the fetched assets.
+        translations: ONNX forms of operators that torch.onnx does not know: its custom_translation_table.
 
     Returns:
-        A checked graph whose inputs and outputs are as declared.
+        A checked graph whose inputs and outputs are as declared. It may hold more than protobuf can serialise:
+        `graph_files.save` writes it.
 
     Raises:
-        ExportFailed: PyTorch refused, or the graph is not as declared.
+        ExportFailed: the module or its examples are not as declared, PyTorch refused, or the graph is not as declared.
     """
-    example = model.examples(files, TRACED_BATCH, traced_sizes(model))
-    program = _trace(model, module, example)
-    graph = _clean(program.model, model)
-    return check(model, ir.to_proto(graph))
+    sizes = traced_sizes(model)
+    example = model.examples(files, TRACED_BATCH, sizes)
+    check_examples(model, example, TRACED_BATCH, sizes)
+    check_module(model, module)
+    check_forward(model, module, example, sizes)
+    program = _trace(model, module, example, translations or {})
+    proto = ir.to_proto(_clean(program.model, model))
+    check_weights(model, module, proto)
+    check_epsilons(model, module, proto)
+    return check(model, proto)
 
 
-def _trace(model: Model, module: nn.Module, example: Arrays) -> torch.onnx.ONNXProgram:
-    inputs = {tensor.name: torch.from_numpy(example[tensor.name]) for tensor in model.inputs}
-    captured = io.StringIO()
+def _trace(
+    model: Model, module: nn.Module, example: Arrays, translations: Mapping[Callable[..., Any], Callable[..., Any]]
+) -> torch.onnx.ONNXProgram:
+    guards = Guards(model)
     try:
-        with _quiet(captured):
+        with _quiet(), watched(guards):
             program = torch.onnx.export(
                 module,
                 (),
-                kwargs=inputs,
+                kwargs={tensor.name: torch.from_numpy(example[tensor.name]) for tensor in model.inputs},
                 dynamo=True,
                 input_names=[tensor.name for tensor in model.inputs],
                 # An output named like an inner value makes a graph that no runtime loads; see `_clean`.
                 output_names=[_PREFIX + tensor.name for tensor in model.outputs],
-                dynamic_shapes=_dynamic_shapes(model),
+                dynamic_shapes=dynamic_shapes(model),
                 opset_version=model.opset,
+                custom_translation_table=dict(translations),
                 verbose=False,
             )
     except Exception as error:
-        raise ExportFailed(f"{model.name}: PyTorch could not export the module: {_reason(error)}") from error
+        raise ExportFailed(f"{model.name}: {in_words(error, guards)}") from error
+    if violated := guards.violated():
+        raise ExportFailed(f"{model.name}: {narrowed(*violated)}")
     if program is None:
         raise ExportFailed(f"{model.name}: PyTorch exported nothing and gave no reason.")
     return program
 
 
-def _dynamic_shapes(model: Model) -> dict[str, dict[int, Dim]]:
-    batch = Dim("batch", min=1, max=model.max_batch_size)
+def dynamic_shapes(model: Model) -> dict[str, dict[int, Dim]]:
+    """The declared batch and axes of each input, by dimension, as torch.export takes them."""
+    # A model that is served one item at a time is traced with more all the same.
+    batch = Dim("batch", min=1, max=max(model.max_batch_size, TRACED_BATCH + 1))
     dims = {axis.name: Dim(axis.name, min=axis.min, max=axis.max) for axis in axes_of(model)}
     return {
         tensor.name: {
@@ -107,25 +132,12 @@ def _dynamic_shapes(model: Model) -> dict[str, dict[int, Dim]]:
 
 
 @contextlib.contextmanager
-def _quiet(captured: io.StringIO) -> Iterator[None]:
-    """Keeps the exporter's chatter (absent torchvision, deprecations of its own calls) off the terminal."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(captured), contextlib.redirect_stderr(captured):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost cause: the exporter wraps the sentence that helps in several that do not."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:4]) or type(error).__name__
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter's chatter (deprecations of its own calls, drawings of graphs) off the terminal."""
+    captured = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(captured), contextlib.redirect_stderr(captured):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _clean(graph_model: ir.Model, model: Model) -> ir.Model:
@@ -154,17 +166,69 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from node.outputs
 
 
+def check_weights(model: Model, module: nn.Module, proto: onnx.ModelProto) -> None:
+    """Holds every weight that stands in the graph under its own name against the module's, bit for bit.
+
+    Examples reach few rows of an embedding, so a damaged one could pass a comparison of answers. Weights that the
+    exporter transposed or merged have other names; answers depend on each of them.
+
+    Raises:
+        ExportFailed: naming the weight and how many of its elements differ.
+    """
+    weights = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    found = ir.from_proto(proto).graph.initializers
+    for name in sorted(weights.keys() & found.keys()):
+        expected, stored = weights[name].detach().numpy(), found[name].const_value
+        actual = stored.numpy() if stored is not None else np.empty(0)
+        # Another shape or dtype is another form of the weight, which answers depend on.
+        if actual.shape != expected.shape or actual.dtype != expected.dtype:
+            continue
+        if not np.array_equal(actual, expected, equal_nan=expected.dtype.kind == "f"):
+            raise ExportFailed(
+                f"{model.name}: weight {name!r} of the graph differs from the module's in "
+                f"{int((actual != expected).sum())} of {actual.size} elements. Something changed it after PyTorch "
+                "wrote it: export again."
+            )
+
+
+def check_epsilons(model: Model, module: nn.Module, proto: onnx.ModelProto) -> None:
+    """Holds the epsilon of every normalisation in the graph against that of the module's layer.
+
+    It decides the answer for a row without variance, which no example may hold.
+
+    Raises:
+        ExportFailed: naming the layer and both values.
+    """
+    layers = dict(module.named_modules())
+    for node in proto.graph.node:
+        if not node.op_type.endswith("Normalization"):
+            continue
+        name = node.input[1].rpartition(".")[0]
+        expected = getattr(layers.get(name), "eps", None)
+        found = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), ONNX_EPSILON)
+        if expected is not None and np.float32(expected) != np.float32(found):
+            raise ExportFailed(
+                f"{model.name}: {node.op_type} of layer {name!r} has epsilon {found:.3g} in the graph; the module's is "
+                f"{expected:.3g}. Something changed it after PyTorch wrote it: export again."
+            )
+
+
 def check(model: Model, proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Holds a graph against the declaration: valid ONNX, and exactly the declared inputs and outputs.
+    """Holds a graph of any size against the declaration: valid ONNX, and exactly the declared inputs and outputs.
+
+    Returns:
+        The same graph, with the shapes of its values and outputs filled in.
 
     Raises:
         ExportFailed: naming the tensor, what it is and what was declared.
     """
     try:
-        onnx.checker.check_model(proto, full_check=True)
-        proto = shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
+        inferred = graph_files.infer_shapes(proto)
     except (onnx.checker.ValidationError, shape_inference.InferenceError) as error:
-        raise ExportFailed(f"{model.name}: the exported graph is not valid ONNX: {_reason(error)}") from error
+        raise ExportFailed(f"{model.name}: the exported graph is not valid ONNX: {first_line(error)}.") from error
+    for field in ("value_info", "output"):
+        del getattr(proto.graph, field)[:]
+        getattr(proto.graph, field).extend(getattr(inferred.graph, field))
     _check_tensors(model, "input", proto.graph.input, model.inputs)
     _check_tensors(model, "output", proto.graph.output, model.outputs)
     return proto
