@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -82,14 +84,14 @@ def triton_command(triton: Triton, options: ServerOptions, backends: Path, serve
     return command
 
 
-def triton_environment(triton: Triton, server_id: str) -> dict[str, str]:
+def triton_environment(triton: Triton, options: ServerOptions, server_id: str) -> dict[str, str]:
     """The environment of Triton and of its Python processes: this one, and what they need.
 
     From Python 3.11 on the Python processes run isolated: they ignore PYTHONPATH and every other PYTHON variable.
     """
     return {
         **os.environ,
-        **_hidden_gpus(),
+        **_hidden_gpus(options),
         MARK_VARIABLE: server_id,
         # A Python process finds its standard library and packages by the first python3 on PATH.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
@@ -97,16 +99,30 @@ def triton_environment(triton: Triton, server_id: str) -> dict[str, str]:
     }
 
 
-def _hidden_gpus() -> dict[str, str]:
-    """Hides GPUs that the installed ONNX Runtime cannot use.
+def _hidden_gpus(options: ServerOptions) -> dict[str, str]:
+    """Hides GPUs that nothing served here can use.
 
-    Triton would place every KIND_AUTO instance on them, and the backend would have to refuse it.
+    Triton would place every KIND_AUTO instance on them, and a backend whose library is for the CPU would have to refuse
+    it. They are seen where ONNX Runtime can use them, and where a config.pbtxt asks for one.
     """
     try:
         metadata.distribution("onnxruntime-gpu")
     except metadata.PackageNotFoundError:
-        return {"CUDA_VISIBLE_DEVICES": ""}
+        return {} if any(map(asks_for_gpu, _configs(options))) else {"CUDA_VISIBLE_DEVICES": ""}
     return {}
+
+
+def asks_for_gpu(config: str) -> bool:
+    """Whether a config.pbtxt asks for a GPU: by KIND_GPU, or by a backend that has no other kind."""
+    text = re.sub(r"#.*", "", config)
+    return bool(re.search(r"\bKIND_GPU\b|\bbackend\s*:\s*[\"']tensorrt(_rtx)?[\"']|\btensorrt_plan\b", text))
+
+
+def _configs(options: ServerOptions) -> Iterator[str]:
+    """The text of each model's configuration as Triton would read it; unreadable ones are Triton's to refuse."""
+    for model in options.repository.glob("*/config.pbtxt"):
+        named = model.parent / "configs" / f"{options.config_name}.pbtxt"
+        yield (named if options.config_name and named.is_file() else model).read_text(errors="replace")
 
 
 def spawn_supervisor(

@@ -177,7 +177,7 @@ class TritonServer:
         command = triton_command(triton, self.options, backends, server_id)
         try:
             compose_backends(triton, self.options, backends)
-            supervisor = self._spawn(command, triton_environment(triton, server_id))
+            supervisor = self._spawn(command, triton_environment(triton, self.options, server_id))
             state = self._described(server_id, supervisor.pid)
             write_state(self._folder, state)
         except BaseException as error:  # Ctrl-C included: what was spawned is found by its mark

@@ -1,11 +1,58 @@
-"""The environment that Triton is started in."""
+"""The environment that Triton is started in, and its backend directory."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from modelyard_server.install import install_triton
-from modelyard_server.launch import triton_environment
+from modelyard_server.launch import ServerOptions, asks_for_gpu, compose_backends, triton_environment
+from support.triton import write_model
 
 
-def test_gpus_are_hidden_from_a_runtime_that_cannot_use_them() -> None:
+def hidden(repository: Path, config_name: str | None = None) -> bool:
+    """Whether GPUs are hidden from a server of this repository."""
+    environment = triton_environment(install_triton(), ServerOptions(repository, config_name=config_name), "test")
+    return environment.get("CUDA_VISIBLE_DEVICES") == ""
+
+
+def test_gpus_are_hidden_from_a_runtime_that_cannot_use_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the CPU build of ONNX Runtime, KIND_AUTO must mean the CPU also on a machine with a GPU."""
-    assert triton_environment(install_triton(), "test")["CUDA_VISIBLE_DEVICES"] == ""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    write_model(tmp_path, "identity")
+    assert hidden(tmp_path)
+
+
+def test_gpus_are_seen_where_a_config_asks_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan's model, served or under the chosen config name, makes the GPUs visible."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    folder = write_model(tmp_path, "encoder")
+    (folder / "configs").mkdir()
+    (folder / "configs" / "h100.pbtxt").write_text('backend: "tensorrt"')
+    assert hidden(tmp_path)
+    assert not hidden(tmp_path, config_name="h100")
+
+
+@pytest.mark.parametrize(
+    ("config", "asks"),
+    [
+        ("instance_group [ { kind: KIND_GPU } ]", True),
+        ('backend: "tensorrt"', True),
+        ('backend: "tensorrt_rtx"', True),
+        ("platform: 'tensorrt_plan'", True),
+        ('backend: "onnxruntime"', False),
+        ('backend: "onnxruntime" # not KIND_GPU', False),
+        ('gpu_execution_accelerator : [ { name : "tensorrt" } ]', False),
+    ],
+)
+def test_what_asks_for_a_gpu(config: str, asks: bool) -> None:
+    """A kind or a backend that is for GPUs alone; comments and accelerators, which a CPU ignores, do not."""
+    assert asks_for_gpu(config) == asks
+
+
+def test_every_backend_is_in_the_backend_directory(tmp_path: Path) -> None:
+    """Triton finds each by its name, as a Python-based backend."""
+    compose_backends(install_triton(), ServerOptions(tmp_path), tmp_path / "backends")
+    names = {model.parent.name for model in (tmp_path / "backends").glob("*/model.py")}
+    assert names == {"onnxruntime", "openvino", "pytorch", "tensorrt", "tensorrt_rtx"}

@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto
 
 from modelyard_server.backend_support.errors import ExecutionError, ModelLoadError
+from modelyard_server.backend_support.instance import Placement
 from modelyard_server.backend_support.model_config import ModelConfig
 from modelyard_server.backend_support.signature import ArtefactTensor
 from modelyard_server.backends.onnxruntime.loading import load, read_signature
@@ -134,7 +135,7 @@ def test_external_data_lies_beside_the_model_in_a_folder(tmp_path: Path, filenam
     """``1/model.onnx/model.onnx`` with its weights runs as one file does."""
     weights = np.arange(6, dtype=np.float32).reshape(3, 2)
     onnx_models.save_with_external_data(onnx_models.matmul(weights), tmp_path / "1" / "model.onnx")
-    loaded = load(matmul_config(default_model_filename=filename), tmp_path / "1", "CPU", 0)
+    loaded = load(matmul_config(default_model_filename=filename), tmp_path / "1", Placement("CPU"))
     assert loaded.runtime.run(["y"], {"x": np.eye(3, dtype=np.float32)})[0].tolist() == weights.tolist()
     assert loaded.warnings == []
 
@@ -167,4 +168,4 @@ def test_a_session_that_breaks_the_contract_is_not_served(tmp_path: Path) -> Non
     (tmp_path / "1").mkdir()
     onnx.save(onnx_models.matmul(np.zeros((4, 2))), tmp_path / "1" / "model.onnx")
     with pytest.raises(ModelLoadError, match=r"input 'x' has shape \[-1,3\]"):
-        load(matmul_config(), tmp_path / "1", "CPU", 0)
+        load(matmul_config(), tmp_path / "1", Placement("CPU"))

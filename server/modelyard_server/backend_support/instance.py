@@ -1,6 +1,6 @@
-"""One instance of a model, whatever runs it: what Triton asks of a Python-based backend, done once for all of them.
+"""One instance of a model, whatever runs it: loaded, logged, and its batches served.
 
-A backend's `model.py` hands in Triton's own module, which exists only inside its stub, and how it loads a model.
+Triton's own module, which exists only inside its stub, is handed in, and so is how the model is loaded.
 """
 
 from __future__ import annotations
@@ -44,6 +44,21 @@ class Runtime(Protocol):
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Where Triton puts an instance.
+
+    Attributes:
+        kind: CPU, GPU or MODEL.
+        device_id: The GPU's number.
+        instance: The instance's name: that of its `instance_group` and a number.
+    """
+
+    kind: str
+    device_id: int = 0
+    instance: str = ""
+
+
+@dataclass(frozen=True)
 class Loaded:
     """A model that was held to its config.pbtxt.
 
@@ -58,8 +73,8 @@ class Loaded:
     warnings: Sequence[str] = ()
 
 
-Load = Callable[[ModelConfig, Path, str, int], Loaded]
-"""The configuration, ``<model>/<version>``, the instance's kind (CPU, GPU or MODEL) and its device's number."""
+Load = Callable[[ModelConfig, Path, Placement], Loaded]
+"""Out of the configuration, ``<model>/<version>``, and where the instance is to be."""
 
 
 class Instance:
@@ -74,10 +89,12 @@ class Instance:
     def __init__(self, pb_utils: Any, args: Mapping[str, str], load: Load) -> None:
         config = ModelConfig.from_json(args["model_config"])
         version_folder = Path(args["model_repository"], args["model_version"])
-        loaded = load(config, version_folder, args["model_instance_kind"], int(args["model_instance_device_id"]))
-        pb_utils.Logger.log_info(f"{args['model_instance_name']}: {loaded.runtime.description}")
+        name = args["model_instance_name"]
+        placement = Placement(args["model_instance_kind"], int(args["model_instance_device_id"]), name)
+        loaded = load(config, version_folder, placement)
+        pb_utils.Logger.log_info(f"{name}: {loaded.runtime.description}")
         for warning in loaded.warnings:
-            pb_utils.Logger.log_warn(f"{args['model_instance_name']}: {warning}")
+            pb_utils.Logger.log_warn(f"{name}: {warning}")
         self._runtime, self._plan = loaded.runtime, loaded.plan
         self._exchange = Exchange(
             pb_utils,

@@ -8,7 +8,7 @@ import onnxruntime
 
 from modelyard_server.backend_support.artefact import artefact_name
 from modelyard_server.backend_support.batching import plan
-from modelyard_server.backend_support.instance import Loaded
+from modelyard_server.backend_support.instance import Loaded, Placement
 from modelyard_server.backend_support.model_config import ModelConfig
 from modelyard_server.backend_support.signature import Signature
 from modelyard_server.backend_support.threads import available_cores
@@ -29,24 +29,23 @@ def read_signature(config: ModelConfig, version_folder: Path) -> Signature:
     return OnnxSession(path, name, glance_options(session_settings(config, available_cores())), providers).signature
 
 
-def load(config: ModelConfig, version_folder: Path, kind: str, device_id: int) -> Loaded:
+def load(config: ModelConfig, version_folder: Path, placement: Placement) -> Loaded:
     """The session of one instance, its contract checked.
 
     Args:
         config: The model's configuration.
         version_folder: ``<model>/<version>``.
-        kind: Of the instance, ``CPU`` or ``GPU``.
-        device_id: The GPU's number.
+        placement: Where the instance is to be.
 
     Raises:
         ModelLoadError: The artefact cannot be read, or the configuration contradicts it.
     """
     path, name = _artefact(config, version_folder)
     settings = session_settings(config, available_cores())
-    providers = execution_providers(config, kind, device_id, onnxruntime.get_available_providers())
+    providers = execution_providers(config, placement.kind, placement.device_id, onnxruntime.get_available_providers())
     session = OnnxSession(path, name, session_options(settings), providers, settings.run_entries)
     check_contract(config, session.signature)
-    warnings = [*load_warnings(config), *ignored_accelerators(config, kind)]
+    warnings = [*load_warnings(config), *ignored_accelerators(config, placement.kind)]
     return Loaded(session, plan(config, session.signature), warnings)
 
 

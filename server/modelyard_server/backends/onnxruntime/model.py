@@ -21,45 +21,32 @@ What differs from the container, and cannot be otherwise:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import triton_python_backend_utils as pb_utils
-
-from modelyard_server.backend_support.autocomplete import apply, complete, needs_completion
-from modelyard_server.backend_support.instance import Instance
+from modelyard_server.backend_support.autocomplete import Completion, complete, needs_completion
+from modelyard_server.backend_support.instance import Loaded, Placement
 from modelyard_server.backend_support.model_config import ModelConfig
 from modelyard_server.backend_support.packages import require_package
+from modelyard_server.backend_support.triton_model import TritonModel
 
 
-class TritonPythonModel:
-    """One instance of an ONNX model; the methods are those that Triton calls."""
+class TritonPythonModel(TritonModel):
+    """One instance of an ONNX model."""
 
     @staticmethod
-    def auto_complete_config(auto_complete_model_config: Any) -> Any:
-        """Completes what config.pbtxt leaves out; called once a model, in a process of its own."""
-        config = ModelConfig.from_dict(auto_complete_model_config.as_dict())
-        if needs_completion(config):
-            # Imported here, as a configuration that is complete need not wait for ONNX Runtime.
-            require_package("onnxruntime", "onnxruntime", extra="server")
-            from modelyard_server.backends.onnxruntime.loading import read_signature
-
-            signature = read_signature(config, Path(pb_utils.get_model_dir()))
-            apply(complete(config, signature), auto_complete_model_config)
-        return auto_complete_model_config
-
-    def initialize(self, args: dict[str, str]) -> None:
-        """Opens the session and holds config.pbtxt to it."""
+    def load(config: ModelConfig, version_folder: Path, placement: Placement) -> Loaded:
+        """Opens the session."""
         require_package("onnxruntime", "onnxruntime", extra="server")
         from modelyard_server.backends.onnxruntime.loading import load
 
-        self._instance = Instance(pb_utils, args, load)
+        return load(config, version_folder, placement)
 
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Serves one batch: a response for each request, in order."""
-        return self._instance.execute(requests)
+    @staticmethod
+    def complete(config: ModelConfig, version_folder: Path) -> Completion | None:
+        """By the graph, where inputs or outputs are missing."""
+        if not needs_completion(config):
+            return None
+        require_package("onnxruntime", "onnxruntime", extra="server")
+        from modelyard_server.backends.onnxruntime.loading import read_signature
 
-    def finalize(self) -> None:
-        """Gives the session's memory back."""
-        del self._instance
+        return complete(config, read_signature(config, version_folder))

@@ -8,7 +8,7 @@ from pathlib import Path
 from modelyard_server.backend_support.artefact import artefact_name, require_artefact
 from modelyard_server.backend_support.autocomplete import Completion
 from modelyard_server.backend_support.batching import plan
-from modelyard_server.backend_support.instance import Loaded
+from modelyard_server.backend_support.instance import Loaded, Placement
 from modelyard_server.backend_support.model_config import ModelConfig
 from modelyard_server.backend_support.threads import available_cores
 from modelyard_server.backends.openvino.autocomplete import complete
@@ -32,13 +32,13 @@ def read_completion(config: ModelConfig, version_folder: Path) -> Completion:
     return complete(config, model_signature(model, name), has_batch=has_batch(model))
 
 
-def load(config: ModelConfig, version_folder: Path, kind: str, _: int) -> Loaded:
+def load(config: ModelConfig, version_folder: Path, placement: Placement) -> Loaded:
     """The model of one instance, its contract checked.
 
     Raises:
         ModelLoadError: The artefact cannot be read, or the configuration contradicts it.
     """
-    check_kind(kind)
+    check_kind(placement.kind)
     path = _artefact(config, version_folder)
     settings = model_settings(config, _cores_to_share(config))
     session = OpenVinoSession(path, artefact_name(path, version_folder), config, settings)

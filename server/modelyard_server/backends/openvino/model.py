@@ -20,45 +20,33 @@ Python-based backend; KIND_AUTO on a machine with a visible GPU is refused, wher
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import triton_python_backend_utils as pb_utils
-
-from modelyard_server.backend_support.autocomplete import apply
-from modelyard_server.backend_support.instance import Instance
+from modelyard_server.backend_support.autocomplete import Completion
+from modelyard_server.backend_support.instance import Loaded, Placement
 from modelyard_server.backend_support.model_config import ModelConfig
 from modelyard_server.backend_support.packages import require_package
+from modelyard_server.backend_support.triton_model import TritonModel
 from modelyard_server.backends.openvino.autocomplete import needs_completion
 
 
-class TritonPythonModel:
-    """One instance of an OpenVINO model; the methods are those that Triton calls."""
+class TritonPythonModel(TritonModel):
+    """One instance of an OpenVINO model."""
 
     @staticmethod
-    def auto_complete_config(auto_complete_model_config: Any) -> Any:
-        """Completes what config.pbtxt leaves out; called once a model, in a process of its own."""
-        config = ModelConfig.from_dict(auto_complete_model_config.as_dict())
-        if needs_completion(config):
-            # Imported here, as a configuration that is complete need not wait for OpenVINO.
-            require_package("openvino", "openvino", extra="openvino")
-            from modelyard_server.backends.openvino.loading import read_completion
-
-            apply(read_completion(config, Path(pb_utils.get_model_dir())), auto_complete_model_config)
-        return auto_complete_model_config
-
-    def initialize(self, args: dict[str, str]) -> None:
-        """Compiles the model and holds config.pbtxt to it."""
+    def load(config: ModelConfig, version_folder: Path, placement: Placement) -> Loaded:
+        """Compiles the model."""
         require_package("openvino", "openvino", extra="openvino")
         from modelyard_server.backends.openvino.loading import load
 
-        self._instance = Instance(pb_utils, args, load)
+        return load(config, version_folder, placement)
 
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Serves one batch: a response for each request, in order."""
-        return self._instance.execute(requests)
+    @staticmethod
+    def complete(config: ModelConfig, version_folder: Path) -> Completion | None:
+        """By the model, where it could add anything."""
+        if not needs_completion(config):
+            return None
+        require_package("openvino", "openvino", extra="openvino")
+        from modelyard_server.backends.openvino.loading import read_completion
 
-    def finalize(self) -> None:
-        """Gives the model's memory back."""
-        del self._instance
+        return read_completion(config, version_folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from modelyard_server.backend_support.artefact import artefact_name, require_artefact
 from modelyard_server.backend_support.batching import plan
-from modelyard_server.backend_support.instance import Loaded
+from modelyard_server.backend_support.instance import Loaded, Placement
 from modelyard_server.backend_support.model_config import ModelConfig
 from modelyard_server.backend_support.threads import available_cores
 from modelyard_server.backends.pytorch.archive import ArchiveModel
@@ -19,7 +19,7 @@ ARCHIVE_PLATFORM = "torch_aoti"
 ARCHIVE_SUFFIX = ".pt2"
 
 
-def load(config: ModelConfig, version_folder: Path, kind: str, device_id: int) -> Loaded:
+def load(config: ModelConfig, version_folder: Path, placement: Placement) -> Loaded:
     """The model of one instance, its contract checked.
 
     Raises:
@@ -29,7 +29,7 @@ def load(config: ModelConfig, version_folder: Path, kind: str, device_id: int) -
     name = artefact_name(path, version_folder)
     check_config(config, name)
     settings = model_settings(config, available_cores())
-    device = device_of(kind, device_id)
+    device = device_of(placement)
     apply(settings)
     archive = _is_archive(config)
     runtime = (ArchiveModel if archive else TorchScriptModel)(path, name, config, settings, device)

@@ -23,34 +23,21 @@ What differs from the container, and cannot be otherwise:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
-import triton_python_backend_utils as pb_utils
-
-from modelyard_server.backend_support.instance import Instance
+from modelyard_server.backend_support.instance import Loaded, Placement
+from modelyard_server.backend_support.model_config import ModelConfig
 from modelyard_server.backend_support.packages import require_package
+from modelyard_server.backend_support.triton_model import TritonModel
 
 
-class TritonPythonModel:
-    """One instance of a PyTorch model; the methods are those that Triton calls."""
+class TritonPythonModel(TritonModel):
+    """One instance of a PyTorch model."""
 
     @staticmethod
-    def auto_complete_config(auto_complete_model_config: Any) -> Any:
-        """Completes nothing, as the container's backend."""
-        return auto_complete_model_config
-
-    def initialize(self, args: dict[str, str]) -> None:
-        """Loads the model and holds config.pbtxt to it."""
+    def load(config: ModelConfig, version_folder: Path, placement: Placement) -> Loaded:
+        """Loads TorchScript or a PT2 archive."""
         require_package("pytorch", "torch", extra="build")
         from modelyard_server.backends.pytorch.loading import load
 
-        self._instance = Instance(pb_utils, args, load)
-
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Serves one batch: a response for each request, in order."""
-        return self._instance.execute(requests)
-
-    def finalize(self) -> None:
-        """Gives the model's memory back, and an archive's temporary folder."""
-        del self._instance
+        return load(config, version_folder, placement)

@@ -10,6 +10,7 @@ import torch
 
 from modelyard_server.backend_support.batching import Array
 from modelyard_server.backend_support.errors import ExecutionError, ModelLoadError
+from modelyard_server.backend_support.instance import Placement
 from modelyard_server.backends.pytorch.contract import DATA_TYPES
 from modelyard_server.backends.pytorch.settings import Settings
 
@@ -33,20 +34,20 @@ def apply(settings: Settings) -> None:
             switch(value)
 
 
-def device_of(kind: str, device_id: int) -> torch.device | None:
+def device_of(placement: Placement) -> torch.device | None:
     """Where the inputs go; None where the model itself says where it runs (KIND_MODEL).
 
     Raises:
         ModelLoadError: The GPU is not there for this PyTorch.
     """
-    if kind == "MODEL":
+    if placement.kind == "MODEL":
         return None
-    if kind == "GPU" and not torch.cuda.is_available():
+    if placement.kind == "GPU" and not torch.cuda.is_available():
         raise ModelLoadError(
             f"this instance is KIND_GPU, and torch {torch.__version__} finds no GPU: install a CUDA build of torch, or "
             "set instance_group [ { kind: KIND_CPU } ]"
         )
-    return torch.device("cuda", device_id) if kind == "GPU" else torch.device("cpu")
+    return torch.device("cuda", placement.device_id) if placement.kind == "GPU" else torch.device("cpu")
 
 
 def to_torch(array: Array, device: torch.device | None) -> Any:
