@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint env bench clean
+.PHONY: demo test lint env bench gpu-check clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test   everything that must pass: lint, types, import contracts, tests on the embedded Triton"
 	@echo "make lint   ruff, mypy and the import contracts alone"
 	@echo "make bench  the benchmarks, each beside its limit"
+	@echo "make gpu-check  what this machine's GPU does through each runtime that is installed"
 	@echo "make clean  removes what make made here (caches outside the tree stay)"
 
 env: $(STAMP)
@@ -38,6 +39,9 @@ test: lint
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/serving_overhead.py
+
+gpu-check: $(STAMP)
+	@$(BIN)/python scripts/gpu_check.py
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

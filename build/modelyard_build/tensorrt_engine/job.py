@@ -9,6 +9,9 @@ from typing import Any
 
 from modelyard_build.tensorrt_engine.profiles import Profile, Shapes
 
+# Among a job's compute capabilities: that of the GPU of this machine.
+CURRENT = "current"
+
 
 @dataclass(frozen=True)
 class Binding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +54,13 @@ class Runner:
 
     def __init__(self, library: Library, path: Path) -> None:
         self._trt: Any = importlib.import_module(library.module)
-        logger = make_logger(self._trt)
-        self._runtime = self._trt.Runtime(logger)
+        self._logger = make_logger(self._trt)
+        self._runtime = self._trt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
+            reason = " ".join(self._logger.errors[:3])
             raise ArtefactFailed(
-                f"{library.title} {self._trt.__version__} does not load {path.name}: {' '.join(logger.errors[:3])} "
+                f"{library.title} {self._trt.__version__} does not load {path.name}: {reason} "
                 "An engine loads in the version that built it, on the compute capability it was built for."
             )
         self._context = self._engine.create_execution_context()
@@ -81,25 +82,46 @@ class Runner:
         Raises:
             ArtefactFailed: no profile holds the shapes, or the engine failed.
         """
+        run, outputs = self.prepare(inputs)
+        run()
+        return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+
+    def prepare(self, inputs: Arrays) -> tuple[Callable[[], None], dict[str, Any]]:
+        """Puts a batch on the GPU.
+
+        Returns:
+            What runs it, as often as it is called, until the answers are there; and the tensors they are in.
+
+        Raises:
+            ArtefactFailed: no profile holds the shapes.
+        """
         import torch
 
-        index = nearest_profile(self._profiles, {name: inputs[name].shape for name in self._inputs})
-        if index is None:
-            shapes = ", ".join(f"{name} {list(inputs[name].shape)}" for name in self._inputs)
-            raise ArtefactFailed(f"no optimization profile of the engine holds {shapes}.")
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         with torch.cuda.stream(stream):
-            self._context.set_optimization_profile_async(index, stream.cuda_stream)
+            self._context.set_optimization_profile_async(self._profile_for(inputs), stream.cuda_stream)
             buffers = {name: torch.from_numpy(np.ascontiguousarray(inputs[name])).cuda() for name in self._inputs}
             for name, tensor in buffers.items():
                 self._context.set_input_shape(name, tuple(tensor.shape))
             outputs = {name: self._output(torch, name) for name in self._outputs}
             for name, tensor in {**buffers, **outputs}.items():
                 self._context.set_tensor_address(name, tensor.data_ptr())
-            if not self._context.execute_async_v3(stream.cuda_stream):
-                raise ArtefactFailed("the engine did not run; its log is on stderr.")
         stream.synchronize()
-        return {name: tensor.cpu().numpy() for name, tensor in outputs.items()}
+
+        def run(held: dict[str, Any] = buffers) -> None:
+            # The engine has only the addresses: the buffers live as long as what runs on them.
+            if not self._context.execute_async_v3(stream.cuda_stream):
+                raise ArtefactFailed(f"the engine did not run: {' '.join(self._logger.errors[:3])}")
+            stream.synchronize()
+
+        return run, outputs
+
+    def _profile_for(self, inputs: Arrays) -> int:
+        index = nearest_profile(self._profiles, {name: inputs[name].shape for name in self._inputs})
+        if index is None:
+            shapes = ", ".join(f"{name} {list(inputs[name].shape)}" for name in self._inputs)
+            raise ArtefactFailed(f"no optimization profile of the engine holds {shapes}.")
+        return index
 
     def _output(self, torch: Any, name: str) -> Any:
         dtype = getattr(torch, _TORCH_DTYPES[self._engine.get_tensor_dtype(name).name])

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from modelyard_build.errors import ArtefactFailed
 from modelyard_build.tensorrt_engine import network as networks
 from modelyard_build.tensorrt_engine import timing_cache
-from modelyard_build.tensorrt_engine.job import Job
+from modelyard_build.tensorrt_engine.job import CURRENT, Job
 from modelyard_build.tensorrt_engine.library import LIBRARIES, Library
 from modelyard_build.tensorrt_engine.phases import Phases
 from modelyard_build.tensorrt_engine.profiles import Profile
@@ -150,6 +150,8 @@ def _configure(trt: Any, builder: Any, job: Job) -> Any:
 
 
 def _compute_capability(trt: Any, name: str) -> Any:
+    if name == CURRENT:
+        return trt.ComputeCapability.CURRENT
     found = getattr(trt.ComputeCapability, f"SM{name.replace('.', '')}", None)
     if found is None:
         known = ", ".join(member for member in trt.ComputeCapability.__members__ if member.startswith("SM"))
