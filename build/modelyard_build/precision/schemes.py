@@ -1,0 +1,135 @@
+"""How each site is quantised: its scale, and how far outliers move from the activation into the weights.
+
+A few channels of a transformer's activations are a hundred times larger than the rest, and one scale for all of them
+leaves the rest no bits. Dividing each channel by a factor and multiplying the weights' rows by it changes nothing in
+real numbers and evens the two out (SmoothQuant, Xiao et al. 2022). How strongly is tried at each site on its own: the
+least error of the worst row wins, because it is the worst row that a verification sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import helper
+
+from modelyard_build.precision.formats import Format
+from modelyard_build.precision.ranges import Observed
+from modelyard_build.precision.sessions import Session
+from modelyard_build.precision.sites import Floats, Layer, Site
+
+_TINY = np.float32(1e-12)
+
+
+@dataclass(frozen=True, eq=False)
+class Scheme:
+    """The quantisation of one site.
+
+    Attributes:
+        site: where.
+        format: int8 or fp8.
+        smoothing: what each input channel is divided by before it is quantised; None: nothing.
+        scale: the activation's, a scalar.
+        alpha: the strength that `smoothing` was made with; 0 for none.
+        error: of the worst kept row, the squared error of the layer's answer in units of the mean squared answer.
+        multiply_adds: of its layers, over all calibration items.
+    """
+
+    site: Site
+    format: Format
+    smoothing: Floats | None
+    scale: Floats
+    alpha: float
+    error: float
+    multiply_adds: float
+
+    def weights(self, layer: Layer) -> tuple[Floats, Floats]:
+        """A layer's weights with the smoothing in them, and the scale of each output channel, broadcastable."""
+        return _weights(layer, self.smoothing, self.format)
+
+
+def choose(sites: Sequence[Site], observed: Mapping[str, Observed], numbers: Format) -> list[Scheme]:
+    """The best scheme of each site on its own, in the order of the sites."""
+    return [_best(site, observed[site.activation], numbers) for site in sites]
+
+
+def _best(site: Site, seen: Observed, numbers: Format) -> Scheme:
+    alphas = numbers.alphas if site.op_type != "Conv" else ()
+    tries: list[tuple[float, Floats | None]] = [(0.0, None)]
+    tries += [(alpha, _smoothing(site, seen, alpha)) for alpha in alphas]
+    sample = seen.sample
+    bench = [_Bench(layer, sample) for layer in site.layers]
+    work = sum(layer.multiply_adds for layer in bench) * seen.elements
+    schemes = []
+    for alpha, smoothing in tries:
+        scale = _scale(seen.largest, smoothing, numbers)
+        values = sample if smoothing is None else sample / smoothing
+        rounded = numbers.rounded(values, scale)
+        error = max(layer.error(rounded, smoothing, numbers) for layer in bench)
+        schemes.append(Scheme(site, numbers, smoothing, scale, alpha, error, work))
+    return min(schemes, key=lambda scheme: scheme.error)
+
+
+class _Bench:
+    """One layer alone, without its bias, and its exact answer to a sample."""
+
+    def __init__(self, layer: Layer, sample: Floats) -> None:
+        self._layer = layer
+        self._axis = 1 if layer.op_type == "Conv" else -1
+        self._run = _layer_session(layer, sample.ndim)
+        self._exact = self._run({"x": sample, "w": layer.weight})["y"]
+        self._signal = float(np.square(self._exact, dtype=np.float64).sum(self._axis).mean())
+        # Multiplications for each number that is read.
+        each = float(np.prod(layer.weight.shape[1:])) if layer.op_type == "Conv" else sample.shape[-1]
+        self.multiply_adds = each * self._exact.size / sample.size
+
+    def error(self, rounded: Floats, smoothing: Floats | None, numbers: Format) -> float:
+        """The squared error of the worst row, in units of the mean squared row."""
+        weight, scale = _weights(self._layer, smoothing, numbers)
+        answer = self._run({"x": rounded, "w": numbers.rounded(weight, scale)})["y"]
+        squared: Floats = np.square(answer - self._exact, dtype=np.float64).sum(self._axis)
+        return float(squared.max()) / max(self._signal, 1e-30)
+
+
+def _scale(largest: Floats, smoothing: Floats | None, numbers: Format) -> Floats:
+    """Nothing that was seen is clipped: clipping saves the mean error and spoils the rows that stand out."""
+    top = (largest if smoothing is None else largest / smoothing).max()
+    return np.asarray(np.maximum(top / numbers.largest, _TINY), np.float32)
+
+
+def _smoothing(site: Site, seen: Observed, alpha: float) -> Floats:
+    by_row = [np.abs(np.moveaxis(layer.weight, layer.channel_axis, -1)).max(-1) for layer in site.layers]
+    weights = np.maximum(np.max(by_row, axis=0), 1e-5)
+    factors = np.maximum(seen.largest, 1e-5) ** alpha / weights ** (1 - alpha)
+    # Their geometric mean is taken out, so that the scales stay of the size of the values.
+    result: Floats = (factors / np.exp(np.log(factors).mean())).astype(np.float32)
+    return result
+
+
+def _weights(layer: Layer, smoothing: Floats | None, numbers: Format) -> tuple[Floats, Floats]:
+    weight = layer.weight
+    if smoothing is not None:
+        weight = weight * np.expand_dims(smoothing, layer.channel_axis)
+    others = tuple(axis for axis in range(weight.ndim) if axis != layer.channel_axis)
+    scale = np.maximum(np.abs(weight).max(axis=others, keepdims=True) / np.float32(numbers.largest), _TINY)
+    return weight, scale.astype(np.float32)
+
+
+def _layer_session(layer: Layer, rank: int) -> Session:
+    """The layer alone: `x` and `w` in, `y` out, without its bias."""
+    node = helper.make_node(layer.op_type, ["x", "w"], ["y"])
+    node.attribute.extend(_attribute_protos(layer))
+    floats = onnx.TensorProto.FLOAT
+    x, w = (
+        helper.make_tensor_value_info(name, floats, [None] * dims)
+        for name, dims in (("x", rank), ("w", layer.weight.ndim))
+    )
+    graph = helper.make_graph([node], "layer", [x, w], [onnx.ValueInfoProto(name="y")])
+    return Session(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), ["y"])
+
+
+def _attribute_protos(layer: Layer) -> list[onnx.AttributeProto]:
+    return [ir.serde.serialize_attribute(attribute) for attribute in layer.attributes]
