@@ -183,7 +183,7 @@ def check_weights(model: Model, module: nn.Module, proto: onnx.ModelProto) -> No
         # Another shape or dtype is another form of the weight, which answers depend on.
         if actual.shape != expected.shape or actual.dtype != expected.dtype:
             continue
-        if not np.array_equal(actual, expected, equal_nan=expected.dtype.kind == "f"):
+        if not np.array_equal(actual, expected):
             raise ExportFailed(
                 f"{model.name}: weight {name!r} of the graph differs from the module's in "
                 f"{int((actual != expected).sum())} of {actual.size} elements. Something changed it after PyTorch "

@@ -66,8 +66,8 @@ def narrowed(guard: Guard, at: dict[str, int]) -> str:
     example = ", ".join(f"{axis} {size}" for axis, size in at.items())
     return (
         f"the code at {guard.place} fixes or narrows axis {axes}: it holds only where {guard.condition}, so not at "
-        f"{example}, which is declared. Take sizes from the tensor (x.shape[0], or -1 in reshape) without if, for or int() over "
-        "them, or declare the dimension as it is."
+        f"{example}, which is declared. Take sizes from the tensor (x.shape[0], or -1 in reshape) without if, for or "
+        "int() over them, or declare the dimension as it is."
     )
 
 
