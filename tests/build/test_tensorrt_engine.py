@@ -17,14 +17,18 @@ import psutil
 import pytest
 from onnx import TensorProto
 
+from modelyard_build import sources
 from modelyard_build.assets import fetch
 from modelyard_build.errors import ArtefactFailed, BuildError
 from modelyard_build.export import export
 from modelyard_build.model import Model, Tensor
 from modelyard_build.models.text_embedder import ENCODER
+from modelyard_build.repository.hardware import Gpu, Hardware
+from modelyard_build.repository.tensorrt_lock import RELEASE_VARIABLE
 from modelyard_build.targets import tensorrt, tensorrt_rtx
 from modelyard_build.targets.target import Candidate
 from modelyard_build.tensorrt_engine import builder, memory
+from modelyard_build.tensorrt_engine import target as engine_target
 from modelyard_build.tensorrt_engine.job import Job
 from modelyard_build.tensorrt_engine.options import EngineOptions
 from modelyard_build.tensorrt_engine.profiles import Profile, one_profile, short_and_long
@@ -322,6 +326,41 @@ def test_a_builder_ends_with_the_build_that_started_it() -> None:
     assert process.returncode == 1
 
 
+# TensorRT's own path: its wheels cannot be installed from PyPI alone, so TensorRT-RTX stands in under its name, and the
+# GPU is a name, too.
+
+
+@pytest.fixture(name="plain_graph")
+def tensorrt_stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module `tensorrt` for the builder's process, a GPU of compute capability 9.0 for the target; gives a graph."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "tensorrt.py").write_text("from tensorrt_rtx import *\nfrom tensorrt_rtx import __version__\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.delenv(RELEASE_VARIABLE, raising=False)
+    monkeypatch.setattr(engine_target, "hardware", lambda: Hardware("gpu-sm90", 1, False, Gpu("NVIDIA H100", "9.0")))
+    return write_mlp(tmp_path / "mlp.onnx")
+
+
+@needs_library
+def test_a_foreign_tensorrt_is_refused_before_the_build(plain_graph: Path, folder: Path) -> None:
+    """As soon as the library has told its version, not after the minutes that an engine takes."""
+    with pytest.raises(ArtefactFailed, match=r"the engine is of TensorRT 1\.7.* Triton 26\.06 has is not in the table"):
+        tensorrt.TARGET.write(tensorrt.TARGET.candidates[0], source_of(MLP, plain_graph), folder)
+    assert list(folder.iterdir()) == []
+    assert workers() == []
+
+
+@needs_library
+def test_an_engine_that_does_not_load_is_not_kept(
+    plain_graph: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the release's own image it is built, and loaded for the inspector's report; here no GPU loads it."""
+    monkeypatch.setenv(RELEASE_VARIABLE, "26.06")
+    with pytest.raises(ArtefactFailed, match="the engine that was just built does not load"):
+        tensorrt.TARGET.write(tensorrt.TARGET.candidates[0], source_of(MLP, plain_graph), folder)
+    assert list(folder.iterdir()) == []
+
+
 # Where there is no library, or no GPU
 
 
@@ -348,3 +387,10 @@ def test_file_names_stand_side_by_side() -> None:
     names = [candidate.filename for target in (TARGET, tensorrt.TARGET) for candidate in target.candidates]
     assert len(set(names)) == len(names) == 10
     assert "model.fp16.plan" in names
+
+
+def test_what_builds_an_engine_decides_its_key() -> None:
+    """A change of the worker, which no file of the target calls directly, makes a new artefact."""
+    files: set[Path] = set()
+    sources._follow(["targets.tensorrt"], files)
+    assert {"worker.py", "network.py", "profiles.py", "options.py", "tensorrt.py"} <= {path.name for path in files}

@@ -10,12 +10,10 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from modelyard_build.errors import ArtefactFailed, BuildError, ConfigContradiction
+from modelyard_build.errors import BuildError, ConfigContradiction
 from modelyard_build.repository import cc_model_filenames
 from modelyard_build.repository.releases import TABLE, Release, release
 from modelyard_build.repository.tensorrt_lock import check_lock
-from modelyard_build.targets import tensorrt
-from modelyard_build.tensorrt_engine import target as engine_target
 
 KNOWN = dataclasses.replace(release("26.06"), tensorrt="11.0.1.4")
 UNKNOWN = dataclasses.replace(release("26.06"), tensorrt=None)
@@ -113,15 +111,6 @@ def test_every_release_of_the_table_reads() -> None:
         assert found.tensorrt is None or found.tensorrt.count(".") >= 2
     with pytest.raises(BuildError, match=r"'24\.10' is not in the table"):
         release("24.10")
-
-
-def test_the_lock_is_held_before_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As soon as the library has told its version, not after the minutes that an engine takes."""
-    monkeypatch.delenv("MODELYARD_TRITON_RELEASE", raising=False)
-    record = {**tensorrt.TARGET._lock(UNKNOWN), "compute_capabilities": ["9.0"], "version": "11.0.1.4"}
-    with pytest.raises(ArtefactFailed, match=r"the engine is of TensorRT 11\.0\.1\.4"):
-        engine_target._accept(record, UNKNOWN)
-    engine_target._accept(record, KNOWN)
 
 
 # A plan for each compute capability

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from modelyard_build.errors import ArtefactFailed
-from modelyard_build.tensorrt_engine import memory
+from modelyard_build.tensorrt_engine import memory, worker
 from modelyard_build.tensorrt_engine.job import Job
 
 POLL_S = 0.02
@@ -56,7 +56,7 @@ def build(job: Job, title: str, say: Callable[[str], None], accept: Callable[[st
 def _started(job: Job, log: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
     """The worker, which ends with the block. Its session is its own: Ctrl-C reaches the build alone, which ends it."""
     with subprocess.Popen(
-        [sys.executable, "-m", "modelyard_build.tensorrt_engine.worker"],
+        [sys.executable, "-m", worker.__name__],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
