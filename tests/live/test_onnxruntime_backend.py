@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 from modelyard_server.process import TritonServer
 from support import onnx_models
+from support.backend_behaviour import Runs, given_up_requests_are_not_run
 from support.onnx_repository import BATCHING, COMPLETED, at_once, config, floats, infer_input, tensors
 
 pytestmark = pytest.mark.live
@@ -101,24 +100,6 @@ def server(serve: Callable[[Path], TritonServer], tmp_path_factory: pytest.TempP
 def client(server: TritonServer) -> Any:
     """A client of that server."""
     return grpc.InferenceServerClient(server.grpc_url)
-
-
-class Runs:
-    """Counts a model's runs from now on."""
-
-    def __init__(self, client: Any, model: str) -> None:
-        self._client, self._model = client, model
-        self._before = self._counts()
-
-    def after(self, requests: int) -> int:
-        """The runs that these requests took; Triton counts a little after it has answered, requests before runs."""
-        while (now := self._counts())[1] < self._before[1] + requests or now[0] == self._before[0]:
-            time.sleep(0.02)
-        return now[0] - self._before[0]
-
-    def _counts(self) -> tuple[int, int]:
-        stats = self._client.get_inference_statistics(self._model).model_stats[0]
-        return stats.execution_count, stats.inference_stats.success.count + stats.inference_stats.fail.count
 
 
 def look_up(client: Any, *index: int) -> Any:
@@ -267,19 +248,5 @@ def test_an_optional_input_may_be_left_out(client: Any) -> None:
 
 
 def test_a_request_that_was_given_up_is_not_run(client: Any) -> None:
-    """Three wait behind a long run, two are cancelled: the third runs in a batch of one, as the model itself tells."""
-
-    def send(steps: int) -> tuple[Any, queue.Queue[Any]]:
-        answer: queue.Queue[Any] = queue.Queue()
-        inputs = [infer_input("steps", np.array([[steps]]), "INT64")]
-        return client.async_infer("slow", inputs, callback=lambda result, error: answer.put(error or result)), answer
-
-    _, long_run = send(steps=200)
-    time.sleep(0.3)  # the long run has begun; Triton forms a batch of what comes now
-    given_up = [send(steps=1)[0] for _ in range(2)]
-    _, waiting = send(steps=1)
-    time.sleep(0.2)  # a request that is cancelled before it is batched never reaches the backend
-    for call in given_up:
-        call.cancel()
-    assert long_run.get(timeout=60).as_numpy("rows").item() == 1
-    assert waiting.get(timeout=60).as_numpy("rows").item() == 1
+    """What waits behind a long run and is cancelled does not reach the model."""
+    given_up_requests_are_not_run(client, steps=200)

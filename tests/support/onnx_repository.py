@@ -21,9 +21,16 @@ def tensors(field: str, **entries: str) -> str:
     return "\n".join(f'{field} [ {{ name: "{name}" data_type: {rest} }} ]' for name, rest in entries.items())
 
 
-def config(*lines: str, max_batch_size: int = 8, instances: str = ONE_INSTANCE) -> str:
+def config(*lines: str, max_batch_size: int = 8, instances: str = ONE_INSTANCE, backend: str = "onnxruntime") -> str:
     """A config.pbtxt."""
-    return "\n".join(['backend: "onnxruntime"', f"max_batch_size: {max_batch_size}", instances, *lines])
+    return "\n".join([f'backend: "{backend}"', f"max_batch_size: {max_batch_size}", instances, *lines])
+
+
+def parameters(**values: str) -> str:
+    """The `parameters` of a config.pbtxt."""
+    return "\n".join(
+        f'parameters {{ key: "{key}" value {{ string_value: "{value}" }} }}' for key, value in values.items()
+    )
 
 
 def infer_input(name: str, array: npt.NDArray[Any], datatype: str) -> Any:
