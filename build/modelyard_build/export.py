@@ -26,12 +26,11 @@ from modelyard_build.errors import ExportFailed
 from modelyard_build.export_errors import in_words, narrowed
 from modelyard_build.export_guards import Guards, watched
 from modelyard_build.model import NUMPY_DTYPES, Arrays, Axis, Model, Tensor
-from modelyard_build.module_checks import check_examples, check_forward, check_module, first_line
+from modelyard_build.module_checks import check_forward, check_module, examples_of, first_line
 from modelyard_build.repository.releases import Release
+from modelyard_build.weight_checks import check_epsilons, check_weights
 
 TRACED_BATCH = 3
-# What every normalisation of ONNX takes for an attribute that is absent.
-ONNX_EPSILON = 1e-5
 _PREFIX = "graph_output_"
 
 
@@ -78,8 +77,7 @@ def export(
         ExportFailed: the module or its examples are not as declared, PyTorch refused, or the graph is not as declared.
     """
     sizes = traced_sizes(model)
-    example = model.examples(files, TRACED_BATCH, sizes)
-    check_examples(model, example, TRACED_BATCH, sizes)
+    example = examples_of(model, files, TRACED_BATCH, sizes)
     check_module(model, module)
     check_forward(model, module, example, sizes)
     program = _trace(model, module, example, translations or {})
@@ -112,9 +110,28 @@ def _trace(
         raise ExportFailed(f"{model.name}: {in_words(error, guards)}") from error
     if violated := guards.violated():
         raise ExportFailed(f"{model.name}: {narrowed(*violated)}")
-    if program is None:
+    if program is None or program.exported_program is None:
         raise ExportFailed(f"{model.name}: PyTorch exported nothing and gave no reason.")
+    _check_ranges(model, program.exported_program)
     return program
+
+
+def _check_ranges(model: Model, program: torch.export.ExportedProgram) -> None:
+    """Holds the sizes that the traced program accepts against the declared ones: torch.onnx narrows them silently."""
+    inputs = {tensor.name: tensor for tensor in model.inputs}
+    for node in program.graph.find_nodes(op="placeholder"):
+        dims = inputs[node.name].dims if node.name in inputs else ()
+        for dim, size in zip(dims, node.meta["val"].shape[1:] if dims else (), strict=True):
+            bounds = program.range_constraints.get(size.node.expr) if isinstance(size, torch.SymInt) else None
+            if bounds is None or not isinstance(dim, Axis):
+                continue
+            # A size of 1 or less is never traced: torch leaves it open.
+            if bounds.upper < dim.max or bounds.lower > max(dim.min, 2):
+                raise ExportFailed(
+                    f"{model.name}: tracing narrowed axis {dim.name!r} of input {node.name!r} to {bounds.lower} to "
+                    f"{bounds.upper}; declared is {dim.min} to {dim.max}. Look for Python code in forward that depends "
+                    "on that size, or declare the axis as it is."
+                )
 
 
 def dynamic_shapes(model: Model) -> dict[str, dict[int, Dim]]:
@@ -164,53 +181,6 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
     yield from graph.initializers.values()
     for node in graph:
         yield from node.outputs
-
-
-def check_weights(model: Model, module: nn.Module, proto: onnx.ModelProto) -> None:
-    """Holds every weight that stands in the graph under its own name against the module's, bit for bit.
-
-    Examples reach few rows of an embedding, so a damaged one could pass a comparison of answers. Weights that the
-    exporter transposed or merged have other names; answers depend on each of them.
-
-    Raises:
-        ExportFailed: naming the weight and how many of its elements differ.
-    """
-    weights = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    found = ir.from_proto(proto).graph.initializers
-    for name in sorted(weights.keys() & found.keys()):
-        expected, stored = weights[name].detach().numpy(), found[name].const_value
-        actual = stored.numpy() if stored is not None else np.empty(0)
-        # Another shape or dtype is another form of the weight, which answers depend on.
-        if actual.shape != expected.shape or actual.dtype != expected.dtype:
-            continue
-        if not np.array_equal(actual, expected):
-            raise ExportFailed(
-                f"{model.name}: weight {name!r} of the graph differs from the module's in "
-                f"{int((actual != expected).sum())} of {actual.size} elements. Something changed it after PyTorch "
-                "wrote it: export again."
-            )
-
-
-def check_epsilons(model: Model, module: nn.Module, proto: onnx.ModelProto) -> None:
-    """Holds the epsilon of every normalisation in the graph against that of the module's layer.
-
-    It decides the answer for a row without variance, which no example may hold.
-
-    Raises:
-        ExportFailed: naming the layer and both values.
-    """
-    layers = dict(module.named_modules())
-    for node in proto.graph.node:
-        if not node.op_type.endswith("Normalization"):
-            continue
-        name = node.input[1].rpartition(".")[0]
-        expected = getattr(layers.get(name), "eps", None)
-        found = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), ONNX_EPSILON)
-        if expected is not None and np.float32(expected) != np.float32(found):
-            raise ExportFailed(
-                f"{model.name}: {node.op_type} of layer {name!r} has epsilon {found:.3g} in the graph; the module's is "
-                f"{expected:.3g}. Something changed it after PyTorch wrote it: export again."
-            )
 
 
 def check(model: Model, proto: onnx.ModelProto) -> onnx.ModelProto:

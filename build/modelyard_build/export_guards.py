@@ -72,7 +72,7 @@ def place_of(trace: TracebackType | None) -> Place | None:
 
 
 def _is_exporter(frame: FrameType) -> bool:
-    return bool(frame.f_globals.get("__name__") == "modelyard_build.export")
+    return frame.f_globals.get("__name__") in ("modelyard_build.export", "modelyard_build.module_checks")
 
 
 def is_foreign(path: str) -> bool:
@@ -119,6 +119,20 @@ class _Readable(ast.NodeTransformer):
                 return node
 
 
+def readable(condition: str, symbols: Mapping[str, str]) -> str:
+    """A condition as Python writes it, such as `sequence % 2 == 1`; as it stands where it is no Python.
+
+    Args:
+        condition: torch's spelling, such as `Eq(Mod(s70, 2), 1)`.
+        symbols: the axis behind each symbol.
+    """
+    try:
+        tree = ast.parse(condition, mode="eval")
+    except SyntaxError:
+        return condition
+    return ast.unparse(ast.fix_missing_locations(_Readable(symbols).visit(tree)))
+
+
 @dataclass(frozen=True)
 class Guard:
     """A condition on sizes, and the line that demands it.
@@ -134,7 +148,10 @@ class Guard:
     @property
     def axes(self) -> list[str]:
         """The axes that the condition speaks of; anything that is no axis stands among them too."""
-        nodes = ast.walk(ast.parse(self.condition, mode="eval"))
+        try:
+            nodes = ast.walk(ast.parse(self.condition, mode="eval"))
+        except SyntaxError:
+            return []
         return sorted({node.id for node in nodes if isinstance(node, ast.Name)} - _FUNCTIONS.keys())
 
     def fails_at(self, sizes: Mapping[str, range]) -> dict[str, int]:
@@ -175,9 +192,9 @@ class Guards(logging.Handler):
         arguments = record.args
         if not isinstance(arguments, tuple) or len(arguments) < 3:
             return
-        if record.msg.startswith("create_symbol"):
+        if str(record.msg).startswith("create_symbol"):
             self._name_symbol(str(arguments[0]), str(arguments[2]))
-        elif "[guard added]" in record.msg and "suppressed" not in str(arguments[0]):
+        elif "[guard added]" in str(record.msg) and "suppressed" not in str(arguments[0]):
             self._add(str(arguments[1]))
 
     def _name_symbol(self, symbol: str, source: str) -> None:
@@ -190,8 +207,7 @@ class Guards(logging.Handler):
     def _add(self, condition: str) -> None:
         place = place_in(_caller_frames())
         if place:
-            tree = _Readable(self._symbols).visit(ast.parse(condition, mode="eval"))
-            self._found.append(Guard(ast.unparse(ast.fix_missing_locations(tree)), place))
+            self._found.append(Guard(readable(condition, self._symbols), place))
 
     def violated(self) -> tuple[Guard, dict[str, int]] | None:
         """The first condition that some declared size does not fulfil, and such a size of each of its axes."""
@@ -208,7 +224,7 @@ def watched(guards: Guards) -> Iterator[None]:
     known = [logging.getLogger(name) for name in list(logging.Logger.manager.loggerDict) if name.startswith("torch")]
     before = [(logger, logger.handlers, logger.level) for logger in known]
     source = logging.getLogger(_LOGGER)
-    level, propagate = source.level, source.propagate
+    propagate = source.propagate
     for logger in known:
         logger.handlers = [logging.NullHandler()]
     source.handlers, source.propagate = [guards], False
@@ -220,4 +236,3 @@ def watched(guards: Guards) -> Iterator[None]:
             logger.handlers = handlers
             logger.setLevel(old)
         source.propagate = propagate
-        source.setLevel(level)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,22 +16,38 @@ import torch
 from torch import nn
 
 from modelyard_build.errors import ExportFailed
+from modelyard_build.export_guards import place_of
 from modelyard_build.model import NUMPY_DTYPES, Arrays, Axis, Model, Tensor
 
 
-def check_examples(model: Model, arrays: Arrays, batch: int, sizes: Mapping[str, int]) -> None:
-    """Holds what `examples` returned against the declared inputs.
+def examples_of(model: Model, files: Mapping[str, Path], batch: int, sizes: Mapping[str, int]) -> Arrays:
+    """Real inputs, held against the declared ones.
 
     Args:
         model: the declaration.
-        arrays: what `model.examples(files, batch, sizes)` returned.
-        batch: the items that were asked for.
-        sizes: the size of each axis that was asked for.
+        files: the fetched assets.
+        batch: how many items.
+        sizes: the size of each axis.
 
     Raises:
-        ExportFailed: a name, dtype or shape is another one.
+        ExportFailed: `examples` failed, or a name, dtype or shape is another one.
     """
     asked = f"{model.name}: examples() for batch {batch}" + "".join(f", {name} {size}" for name, size in sizes.items())
+    try:
+        arrays = model.examples(files, batch, sizes)
+    except Exception as error:
+        place = place_of(error.__traceback__)
+        at = f" at {place}" if place else ""
+        raise ExportFailed(
+            f"{asked} failed{at}: {type(error).__name__}: {first_line(error)}. It must "
+            "give real inputs for any declared size."
+        ) from error
+    _check_examples(asked, model, arrays, (batch, sizes))
+    return arrays
+
+
+def _check_examples(asked: str, model: Model, arrays: Arrays, wanted: tuple[int, Mapping[str, int]]) -> None:
+    batch, sizes = wanted
     declared = [tensor.name for tensor in model.inputs]
     if not isinstance(arrays, dict) or sorted(arrays) != sorted(declared):
         got = _names(list(arrays)) if isinstance(arrays, dict) else f"a {type(arrays).__name__}"
@@ -158,9 +175,11 @@ def _run(model: Model, module: nn.Module, example: Arrays) -> Any:
         with torch.inference_mode():
             return module(**tensors)
     except Exception as error:
+        place = place_of(error.__traceback__)
+        at = f" at {place}" if place else ""
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in example.items())
         raise ExportFailed(
-            f"{model.name}: the PyTorch module itself fails on examples() ({shapes}): {type(error).__name__}: "
+            f"{model.name}: the PyTorch module itself fails{at} on examples() ({shapes}): {type(error).__name__}: "
             f"{first_line(error)}. Mend forward or examples()."
         ) from error
 

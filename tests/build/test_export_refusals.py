@@ -216,6 +216,33 @@ def test_code_that_fixes_an_axis_is_named_with_its_line(
     assert condition in message
 
 
+class ThroughNumpy(Pooler):
+    """Makes torch trace in its other way, which notes no lines, and treats long inputs otherwise."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Doubles the scores of long inputs."""
+        scores = torch.from_numpy(super().forward(input_ids, attention_mask).detach().numpy() * 2)
+        if input_ids.shape[1] > 10:
+            scores = scores * 2
+        return scores
+
+
+def test_an_axis_that_is_narrowed_in_silence_is_refused() -> None:
+    """Where no line is known, the sizes that the traced program accepts are held against the declared ones."""
+    message = refusal(ThroughNumpy())
+    assert "tracing narrowed axis 'sequence' of input 'input_ids' to" in message
+    assert "to 10; declared is 2 to 24" in message
+
+
+def test_an_axis_without_room_for_a_trace_is_refused() -> None:
+    """An axis of two sizes has none that is not a limit, which tracing could take for a constant."""
+    narrow = declare.Axis("sequence", 4, 5)
+    inputs = tuple(declare.Tensor(tensor.name, tensor.dtype, (narrow,)) for tensor in POOLER.inputs)
+    assert "axis 'sequence' spans 4 to 5, which leaves no size to trace it with" in refusal(
+        Pooler(), replace(POOLER, inputs=inputs)
+    )
+
+
 class Harmless(Pooler):
     """Asserts what every declared size fulfils, and slices a table of positions."""
 
@@ -345,7 +372,8 @@ class Broken(Pooler):
 def test_a_module_that_fails_in_pytorch_is_not_blamed_on_the_export() -> None:
     """The error of forward itself is passed on, with the shapes that it got."""
     message = refusal(Broken())
-    assert "the PyTorch module itself fails on examples() (input_ids [3, 4], attention_mask [3, 4])" in message
+    assert f"the PyTorch module itself fails at {line_of(Broken, 'transpose(1, 2)')} on examples()" in message
+    assert "(input_ids [3, 4], attention_mask [3, 4])" in message
     assert "RuntimeError: mat1 and mat2 shapes cannot be multiplied" in message
 
 
@@ -379,6 +407,17 @@ def test_examples_are_held_against_the_declaration(change: Change, words: str) -
     message = refusal(Pooler(), replace(POOLER, examples=changed))
     assert "examples() for batch 3, sequence 4 returned" in message
     assert words in message
+
+
+def test_examples_that_fail_are_refused_with_their_line() -> None:
+    """What examples() raises is passed on, with the sizes that were asked for and the line."""
+
+    def failing(files: Mapping[str, Path], batch: int, sizes: Mapping[str, int]) -> Arrays:
+        return {"input_ids": np.load(files["tokens"])}
+
+    message = refusal(Pooler(), replace(POOLER, examples=failing))
+    assert "examples() for batch 3, sequence 4 failed at tests/build/test_export_refusals.py:" in message
+    assert "KeyError: 'tokens'" in message
 
 
 # Weights

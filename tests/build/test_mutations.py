@@ -17,10 +17,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail as RuntimeException
 
 from modelyard_build.errors import BuildError, ExportFailed, VerificationFailed
-from modelyard_build.export import check, check_epsilons, check_weights, export
+from modelyard_build.export import check, export
 from modelyard_build.model import Array
 from modelyard_build.targets import onnxruntime as target
 from modelyard_build.verify import verify
+from modelyard_build.weight_checks import check_epsilons, check_weights
 from support.small_encoder import ENCODER, WIDTH, load
 
 Mutation = Callable[[onnx.GraphProto], object]
