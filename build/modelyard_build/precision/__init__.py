@@ -26,10 +26,13 @@ def convert(precision: str, graph: Path, source: Source, quality: Quality) -> Co
         CalibrationRefused: the calibration data is missing or no use.
         PrecisionFailed: the graph cannot be put into the precision within the quality.
     """
+    from modelyard_build.precision.autocast import TYPES, autocast
     from modelyard_build.precision.formats import FP8, INT8
     from modelyard_build.precision.quantise import quantise
 
     formats = {"int8": INT8, "fp8": FP8}
     if precision in formats:
         return quantise(formats[precision], graph, source, quality)
+    if precision in TYPES:
+        return autocast(precision, graph, source, quality)
     raise PrecisionFailed(f"precision {precision!r} is not known; known are fp16, bf16, int8 and fp8.")

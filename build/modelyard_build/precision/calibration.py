@@ -13,6 +13,8 @@ from modelyard_build.targets.target import Source
 
 # Items that give the ranges, over all sizes; as many again judge. Fewer leave rare large values unseen.
 ITEMS = 256
+# For what needs no more than an impression: every so many batches.
+FEW = 4
 # What is run at once, where a model takes more: inner values of every item are held together.
 _BATCH = 16
 
@@ -26,12 +28,14 @@ class Calibration:
         held_out: batches that candidates are judged on while nodes are chosen.
         sizes: the sizes of the dynamic axes, each with as many items of both sets.
         items: how many items each set has.
+        origin: where they come from: "calibration" or "examples".
     """
 
     seen: tuple[Arrays, ...]
     held_out: tuple[Arrays, ...]
     sizes: tuple[Mapping[str, int], ...]
     items: int
+    origin: str = "calibration"
 
 
 def gather(source: Source) -> Calibration:
@@ -56,6 +60,25 @@ def gather(source: Source) -> Calibration:
         seen += _batches(arrays, 0, each)
         held_out += _batches(arrays, each, 2 * each)
     return Calibration(tuple(seen), tuple(held_out), tuple(steps), each * len(steps))
+
+
+def real_inputs(source: Source) -> Calibration:
+    """The calibration data where it is declared, else the examples: to see in which range values are, both will do.
+
+    Raises:
+        CalibrationRefused: what came is not what the model takes, or says nothing.
+    """
+    model = source.model
+    if model.calibration is not None:
+        return gather(source)
+    items = min(_BATCH, model.max_batch_size)
+    steps = sizes_of(model)
+    batches = []
+    for sizes in steps:
+        arrays = model.examples(source.files, items, sizes)
+        check(model, arrays, items, sizes)
+        batches.append(arrays)
+    return Calibration(tuple(batches), tuple(batches), tuple(steps), items * len(steps), "examples")
 
 
 def sizes_of(model: Model) -> list[dict[str, int]]:

@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from modelyard_build.model import Array
+from modelyard_build.precision.casting import drop_unused
 from modelyard_build.precision.ranges import Observed
 from modelyard_build.precision.schemes import Scheme
 from modelyard_build.precision.sites import Floats, Layer
@@ -35,7 +36,7 @@ def insert(model: ir.Model, schemes: Iterable[Scheme], observed: Mapping[str, Ob
             node.replace_input_with(0, read)
             node.replace_input_with(1, _quantised_weight(node, layer, scheme))
             _correct_bias(node, layer, scheme, observed[scheme.site.activation].mean)
-    _drop_unused(model.graph)
+    drop_unused(model.graph)
 
 
 def _quantised_activation(node: ir.Node, scheme: Scheme) -> ir.Value:
@@ -115,9 +116,3 @@ def _constant(node: ir.Node, name: str, array: Array) -> ir.Value:
     assert isinstance(node.graph, ir.Graph)  # noqa: S101  # the caller took it from a graph
     node.graph.register_initializer(value)
     return value
-
-
-def _drop_unused(graph: ir.Graph) -> None:
-    for name, value in list(graph.initializers.items()):
-        if not value.uses() and not value.is_graph_output():
-            del graph.initializers[name]

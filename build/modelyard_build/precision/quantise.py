@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import onnx
 import onnx_ir as ir
 
-from modelyard_build.precision import qdq, ranges, schemes, sensitivity, sites
+from modelyard_build.precision import choosing, qdq, ranges, schemes, sites
 from modelyard_build.precision.calibration import Calibration, gather
 from modelyard_build.precision.converted import Converted
 from modelyard_build.precision.errors import PrecisionFailed
@@ -19,16 +18,6 @@ from modelyard_build.precision.schemes import Scheme
 from modelyard_build.precision.yardstick import MARGIN, Yardstick
 from modelyard_build.quality import Quality
 from modelyard_build.targets.target import Source
-
-Build: TypeAlias = Callable[[Sequence[Scheme]], onnx.ModelProto]
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """A site, and the error of the whole graph when this site alone is quantised, in units of what is allowed."""
-
-    scheme: Scheme
-    error: float
 
 
 def quantise(numbers: Format, path: Path, source: Source, quality: Quality) -> Converted:
@@ -59,10 +48,23 @@ def quantise(numbers: Format, path: Path, source: Source, quality: Quality) -> C
         qdq.insert(copy, some, observed)
         return ir.to_proto(copy)
 
-    with source.progress.step(name, f"find which of {len(found)} sites {numbers.name} hurts"):
-        ranked = _rank(chosen, build, yardstick)
-    result = _search(ranked, build, yardstick, source)
-    return Converted(build(_from(ranked, result.excluded)), _report(numbers, data, ranked, result))
+    costs: dict[str, float] = {}
+
+    def rank() -> list[Scheme]:
+        # A site's own error does not say what it does to the answer, so each is tried in the graph, alone.
+        costs.update({s.site.nodes[0]: yardstick.quick_error(build([s])) for s in chosen})
+        return sorted(chosen, key=lambda scheme: -costs[scheme.site.nodes[0]])
+
+    def without(kept: Sequence[Scheme]) -> onnx.ModelProto:
+        return build([scheme for scheme in chosen if scheme not in kept])
+
+    kept, search = choosing.Choice(numbers.name, chosen, rank, without, yardstick, source).choose()
+    report = {
+        **_report(numbers, data, chosen, kept),
+        "kept_nodes": _kept_nodes(kept, costs),
+        "search": choosing.steps(search),
+    }
+    return Converted(without(kept), report)
 
 
 def _load(path: Path, numbers: Format, name: str) -> ir.Model:
@@ -86,38 +88,14 @@ def _sites(model: ir.Model, numbers: Format, name: str) -> list[sites.Site]:
     return found
 
 
-def _rank(chosen: Sequence[Scheme], build: Build, yardstick: Yardstick) -> list[Ranked]:
-    """The worst first. A site's own error does not say what it does to the answer, so each is tried in the graph."""
-    ranked = [Ranked(scheme, yardstick.quick_error(build([scheme]))) for scheme in chosen]
-    return sorted(ranked, key=lambda item: -item.error)
+def _kept_nodes(kept: Sequence[Scheme], costs: Mapping[str, float]) -> dict[str, float]:
+    """The error of the whole graph when a site alone is quantised, in units of what is allowed, by node."""
+    return {node: float(f"{costs[s.site.nodes[0]]:.3g}") for s in kept for node in s.site.nodes}
 
 
-def _from(ranked: Sequence[Ranked], kept: int) -> list[Scheme]:
-    """What is quantised when the first of a ranking are kept."""
-    return [item.scheme for item in ranked[kept:]]
-
-
-def _search(ranked: Sequence[Ranked], build: Build, yardstick: Yardstick, source: Source) -> sensitivity.Search:
-    name, precision, count = source.model.name, ranked[0].scheme.format.name, len(ranked)
-
-    def measure(kept: int) -> float:
-        with source.progress.step(name, f"measure {precision} with {kept} of {count} sites in float32"):
-            error = yardstick.error(build(_from(ranked, kept)))
-        source.progress.say(f"{name}: {precision} with {kept} of {count} sites in float32: {error:.2f} of allowed")
-        return error
-
-    result = sensitivity.search(count, measure, MARGIN)
-    if result is None:
-        raise PrecisionFailed(
-            f"{name}: {precision} keeps the asked quality only when every site stays in float32. Look at the "
-            "calibration data, or leave this precision out."
-        )
-    return result
-
-
-def _report(numbers: Format, data: Calibration, ranked: Sequence[Ranked], result: sensitivity.Search) -> dict[str, Any]:
-    kept = ranked[: result.excluded]
-    left, whole = (sum(item.scheme.multiply_adds for item in some) for some in (kept, ranked))
+def _report(numbers: Format, data: Calibration, chosen: Sequence[Scheme], kept: Sequence[Scheme]) -> dict[str, Any]:
+    left, whole = (sum(scheme.multiply_adds for scheme in some) for some in (kept, chosen))
+    quantised = [scheme for scheme in chosen if scheme not in kept]
     return {
         "precision": numbers.name,
         "method": "QuantizeLinear/DequantizeLinear, symmetric, one scale an activation and one an output channel",
@@ -126,10 +104,8 @@ def _report(numbers: Format, data: Calibration, ranked: Sequence[Ranked], result
             "held_out_items": data.items,
             "sizes": [dict(size) for size in data.sizes],
         },
-        "quantised_nodes": sum(len(item.scheme.site.nodes) for item in ranked[result.excluded :]),
-        "kept_nodes": {node: float(f"{item.error:.3g}") for item in kept for node in item.scheme.site.nodes},
-        "smoothed_sites": sum(item.scheme.smoothing is not None for item in ranked[result.excluded :]),
-        "search": [{"kept_sites": count, "error_of_allowed": float(f"{error:.4g}")} for count, error in result.steps],
+        "quantised_nodes": sum(len(scheme.site.nodes) for scheme in quantised),
+        "smoothed_places": sum(scheme.smoothing is not None for scheme in quantised),
         "margin": MARGIN,
         "share_of_multiply_adds_kept": round(left / whole, 4),
     }
