@@ -44,6 +44,12 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
+def peak_bytes() -> int:
+    """The most that this process has had in memory."""
+    # Not getrusage's ru_maxrss: that keeps the parent's figure from before the exec.
+    return _field_kib(Path("/proc/self/status"), "VmHWM") << 10
+
+
 def _field_kib(path: Path, name: str) -> int:
     """A field in kB of a file of /proc; 0 where it is missing, as in a process that has ended."""
     for line in path.read_text().splitlines():

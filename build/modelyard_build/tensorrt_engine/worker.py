@@ -9,7 +9,6 @@ import dataclasses
 import importlib
 import json
 import os
-import resource
 import sys
 import threading
 import time
@@ -18,15 +17,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from modelyard_build.errors import ArtefactFailed
+from modelyard_build.tensorrt_engine import memory, timing_cache
 from modelyard_build.tensorrt_engine import network as networks
-from modelyard_build.tensorrt_engine import timing_cache
 from modelyard_build.tensorrt_engine.job import CURRENT, Job
 from modelyard_build.tensorrt_engine.library import LIBRARIES, Library
 from modelyard_build.tensorrt_engine.phases import Phases
 from modelyard_build.tensorrt_engine.profiles import Profile
 from modelyard_build.tensorrt_engine.watchers import make_logger, make_monitor
 
-KIB = 1024
 _OUT_OF_MEMORY = ("OutOfMemory", "out of memory", "could not be allocated", "bad_alloc")
 
 
@@ -110,7 +108,7 @@ def build(job: Job, messages: Messages) -> dict[str, Any]:
         "workspace_bytes": config.get_memory_pool_limit(trt.MemoryPoolType.WORKSPACE),
         "engine_bytes": plan.nbytes,
         "build_seconds": round(time.monotonic() - started, 2),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB,
+        "peak_memory_bytes": memory.peak_bytes(),
         **(_inspect(trt, logger, plan, Path(job.layers)) if job.layers else {}),
     }
 
