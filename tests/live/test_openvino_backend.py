@@ -98,6 +98,8 @@ def answer(client: Any, model: str, rows: int) -> Any:
 class TestOpenVino(BackendBehaviour):
     """As every backend; `slow` also shows that OpenVINO reads ONNX under its file name."""
 
+    long_run = 400  # where OpenVINO computes in bfloat16
+
 
 def test_without_padding_only_whole_batches_are_served(client: Any) -> None:
     """As in the container: four items run, three are refused with the mend, and another four run after that."""

@@ -57,7 +57,12 @@ class BackendBehaviour:
 
     `pair` takes x FP32 [batch, n] and answers doubled = 2x and negated = -x, batching up to 8; `slow` is as
     `onnx_models.slow`.
+
+    Attributes:
+        long_run: How many steps of `slow` take a second or more.
     """
+
+    long_run = 200
 
     def test_a_dynamic_batch_is_one_run(self, client: Any) -> None:
         """Eight requests that Triton batches run once, and each gets its own rows."""
@@ -96,7 +101,7 @@ class BackendBehaviour:
 
     def test_a_request_that_was_given_up_is_not_run(self, client: Any) -> None:
         """What waits behind a long run and is cancelled does not reach the model."""
-        given_up_requests_are_not_run(client, steps=400)
+        given_up_requests_are_not_run(client, self.long_run)
 
     def test_the_wrong_type_is_refused(self, client: Any) -> None:
         """A request of another data type than config.pbtxt's is the client's mistake."""
