@@ -219,8 +219,8 @@ def test_an_engine_that_does_not_load_is_refused_with_both_versions(tmp_path: Pa
         engine_of(b"of another version", tmp_path, stand_in.Library())
     assert str(refusal.value) == (
         "TensorRT 10.13.3 on compute capability 9.0 cannot load 1/model.plan: it was built by TensorRT 10.9.0 for "
-        "compute capability 8.6; Version tag does not match. Expected 241, got 239. An engine loads in the version of TensorRT "
-        "and on the kind of GPU that it was built for: build it again for these"
+        "compute capability 8.6; Version tag does not match. Expected 241, got 239. An engine loads in the version of "
+        "TensorRT and on the kind of GPU that it was built for: build it again for these"
     )
 
 
