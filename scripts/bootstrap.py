@@ -18,7 +18,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "build,server,dev"
+EXTRAS = "build,server,openvino,tensorrt-rtx,dev"
 SUPPORTED = ((3, 10), (3, 13))
 
 

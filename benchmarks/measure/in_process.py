@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from modelyard_server.backend_support.instance import Placement, Runtime
 from modelyard_server.backend_support.model_config import ModelConfig
 from modelyard_server.backends.onnxruntime.loading import load
 
@@ -40,12 +41,13 @@ class InProcess:
 
     def __init__(self, config: ModelConfig, version_folder: Path) -> None:
         self.outputs = [tensor.name for tensor in config.outputs]
-        self._sessions = [load(config, version_folder, "CPU", 0)[0] for _ in range(config.instances())]
+        self._sessions = [load(config, version_folder, Placement("CPU")).runtime for _ in range(config.instances())]
         self._pool = ThreadPoolExecutor(len(self._sessions))
 
     def answer(self, inputs: Tensors) -> npt.NDArray[Any]:
         """The first output."""
-        return self._sessions[0].run(self.outputs, inputs)[0]
+        answer: npt.NDArray[Any] = self._sessions[0].run(self.outputs, inputs)[0]
+        return answer
 
     def throughput(self, inputs: Tensors, seconds: float) -> Speed:
         """All sessions at work."""

@@ -19,10 +19,11 @@ from modelyard_build.errors import BuildError, VerificationFailed
 from modelyard_build.model import Model
 from modelyard_build.progress import Progress, Stopwatch
 from modelyard_build.quality import Quality
+from modelyard_build.repository import manifest
 from modelyard_build.repository.releases import Release
 from modelyard_build.sources import BASE_PRECISION, graph_key, libraries, pinned_assets
 from modelyard_build.stage import Staged, new_folder
-from modelyard_build.targets import BASE, target_of
+from modelyard_build.targets import BASE, published_as, target_of
 from modelyard_build.targets.target import Source
 from modelyard_build.wanted import Wanted
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 # What a proof was held on: the artefact itself, or the graph it was written from where nothing here can run it.
 ARTEFACT, GRAPH = "artefact", "graph"
+# CPUs lack kernels for graphs in these.
+HALVES = ("fp16", "bf16")
 
 
 @dataclass(frozen=True)
@@ -138,14 +141,24 @@ class Workshop:
             (partial / "report.json").write_text(json.dumps(converted.report))
 
 
-def make(staged: Staged, due: tuple[Wanted, ...], release: Release, progress: Progress) -> list[Made]:
+def make(workshop: Workshop, due: tuple[Wanted, ...]) -> list[Made]:
     """Makes and proves candidates of a model, or finds them made.
 
     Raises:
         BuildError: the portable candidate failed; any other that fails is refused, and the rest goes on.
     """
-    workshop = Workshop(staged, release, progress)
     return [_make(workshop, item) for item in due]
+
+
+def published(latest: Path) -> list[Made]:
+    """The candidates that a version holds; those that today's targets no longer know are left out."""
+    found = []
+    for name, record in manifest.read(latest).candidates.items():
+        candidate = published_as(name, record["filename"])
+        if candidate is not None and not record["refused"]:
+            unavailable = target_of(candidate).missing(candidate)
+            found.append(Made(Wanted(candidate, "", record["key"], unavailable), latest, record, ""))
+    return found
 
 
 def _make(workshop: Workshop, wanted: Wanted) -> Made:
@@ -215,9 +228,13 @@ def _prove(workshop: Workshop, wanted: Wanted, files: Path) -> tuple[dict[str, A
 
 
 def _graph_runner(workshop: Workshop, wanted: Wanted) -> Run:
-    from modelyard_build.targets import onnxruntime
+    """Runs the graph node by node on the CPU, with the rounding that its dtypes have on the device it is for."""
+    import onnx
 
-    return onnxruntime.Runner(workshop.graph(wanted.candidate.graph, wanted.candidate.quality))
+    from modelyard_build.precision import casting, sessions
+
+    proto = onnx.load(workshop.graph(wanted.candidate.graph, wanted.candidate.quality))
+    return sessions.Session(casting.emulated(proto) if wanted.candidate.precision in HALVES else proto)
 
 
 def as_record(made: Made) -> dict[str, Any]:

@@ -117,6 +117,7 @@ class Model:
         calibration: like `examples`, but from data that no verification sees: int8 takes its ranges from it. Without
             it no int8 candidate is made.
         dynamic_batching: the batcher's settings in a config.pbtxt that the build writes.
+        translations: gives ONNX forms of operators that torch.onnx does not know: its `custom_translation_table`.
         instance_count: execution instances, on the CPU or on each GPU, in a config.pbtxt that the build writes.
         opset: the ONNX opset that is written.
     """
@@ -132,6 +133,7 @@ class Model:
     dynamic_batching: DynamicBatching
     optimum_batch_size: int = 8
     calibration: Callable[[Mapping[str, Path], int, Mapping[str, int]], Arrays] | None = None
+    translations: Callable[[], Mapping[Callable[..., Any], Callable[..., Any]]] | None = None
     instance_count: int = 2
     opset: int = 20
 

@@ -68,7 +68,7 @@ class Prover:
                 self._started(repository) as served,
             ):
                 for item in open_:
-                    _remember(remembered[item.model.name], self._prove(item, served))
+                    _remember(remembered[item.model.name], self.prove(item, served))
         return {item.model.name: _recall(remembered[item.model.name]) for item in due}
 
     def candidates(self) -> dict[str, list[Made]]:
@@ -80,14 +80,14 @@ class Prover:
         }
 
     def _candidate(self, owner: Planned, one: Made) -> Made:
-        ensembles = [item for item in self.planned if owner.model.name in item.steps]
-        # The portable one is what the systems are proven with; what needs a GPU is proven where there is one.
-        if one.wanted.candidate is BASE or not one.runs_here or not ensembles or _skips(one):
+        ensembles = self.ensembles_of(owner)
+        # The portable one is what the systems are proven with; what cannot run here is proven where it can.
+        if one.wanted.candidate is BASE or not one.runs_here or not ensembles:
             return one
         path = _path([one.wanted.key, *(item.key for item in ensembles)])
         if not path.is_file():
             try:
-                _remember(path, self._serve_candidate(owner, one, ensembles))
+                _remember(path, self.prove_candidate(owner, one))
             except (VerificationFailed, ServeFailed) as error:
                 return self._refused(owner, one, error)
         proof = _recall(path)
@@ -98,7 +98,17 @@ class Prover:
         retry = isinstance(error, ServeFailed)
         return replace(one, record={**one.record, "retry": retry}, refused=str(error))
 
-    def _serve_candidate(self, owner: Planned, one: Made, ensembles: Sequence[Planned]) -> Proof:
+    def ensembles_of(self, owner: Planned) -> list[Planned]:
+        """The ensembles that have a model as a step."""
+        return [item for item in self.planned if owner.model.name in item.steps]
+
+    def prove_candidate(self, owner: Planned, one: Made) -> Proof:
+        """Serves the ensembles of a model with one candidate in its place, and holds their answers against PyTorch's.
+
+        Raises:
+            VerificationFailed: an answer is further away than the candidate's class allows, or a task's figure is.
+            ServeFailed: Triton does not load it, or does not answer.
+        """
         quality = target_of(one.wanted.candidate).served_quality(one.wanted.candidate, hardware())
         watch = Stopwatch(owner.model.name, self.progress)
         evidence, metrics = {}, {}
@@ -107,7 +117,7 @@ class Prover:
             watch.step(f"serve {one.name}"),
             self.serve(repository) as served,
         ):
-            for item in ensembles:
+            for item in self.ensembles_of(owner):
                 ensemble = _ensemble(item)
                 # One protocol: what it brings is the same for every backend, and proven with the systems.
                 parity = self._parity(item, scratch.served_as(ensemble.name, one), served, quality, ("grpc",))
@@ -115,7 +125,12 @@ class Prover:
                 metrics[ensemble.name] = self._evaluate(item, scratch.served_as(ensemble.name, one), served, quality)
         return Proof({"quality": quality.name, **evidence}, metrics, watch.seconds)
 
-    def _prove(self, planned: Planned, served: Served) -> Proof:
+    def prove(self, planned: Planned, served: Served) -> Proof:
+        """Holds a step or an ensemble, as it is served, against its reference.
+
+        Raises:
+            VerificationFailed: naming what differs.
+        """
         model = planned.model
         watch = Stopwatch(model.name, self.progress)
         if isinstance(model, PythonModel):
@@ -126,6 +141,8 @@ class Prover:
         quality = self._quality(planned)
         with watch.step("verify served"):
             evidence = self._parity(planned, model.name, served, quality)
+        if _ensemble(planned).evaluation is None:
+            return Proof(evidence, {}, watch.seconds)
         with watch.step("evaluate served"):
             metrics = self._evaluate(planned, model.name, served, quality)
         return Proof(evidence, metrics, watch.seconds)
@@ -140,7 +157,7 @@ class Prover:
     ) -> dict[str, Any]:
         ensemble = _ensemble(planned)
         inputs, reference = self._reference(planned)
-        if planned.model.name in self.staged:
+        if planned.reason:
             count = ensemble.golden_items
             write_golden(self.staged[ensemble.name].beside, rows(inputs)[:count], rows(reference)[:count])
         return verify_ensemble(ensemble, served_as, served, inputs, reference, quality, protocols)
@@ -192,11 +209,6 @@ class Prover:
             with self.progress.step("Triton", "start"):
                 served = stack.enter_context(self.serve(repository))
             yield served
-
-
-def _skips(one: Made) -> bool:
-    """What a GPU's container serves is not what this machine's server would do with it."""
-    return one.wanted.candidate.needs_gpu and hardware().gpu is None
 
 
 def _ensemble(planned: Planned) -> Ensemble:

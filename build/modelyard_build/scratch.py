@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from modelyard_build.artefacts import Made
-from modelyard_build.model import AnyModel, Ensemble
+from modelyard_build.model import AnyModel, Ensemble, Model
 from modelyard_build.plan import Planned
 from modelyard_build.repository import config, samples
 from modelyard_build.stage import Staged, warmup_tensors
@@ -43,6 +43,7 @@ def with_candidate(
             if item.model.name in needed:
                 _lay_out(root / item.model.name, item, staged.get(item.model.name), made.get(item.model.name, []))
         beside = staged[owner.model.name].beside
+        assert isinstance(owner.model, Model)  # noqa: S101  # nothing else has candidates
         _write(root / name, candidate_config(owner.model, beside, one), [one.folder], [beside])
         for item in ensembles:
             assert isinstance(item.model, Ensemble)  # noqa: S101  # nothing else has steps
@@ -56,10 +57,11 @@ def served_as(name: str, one: Made) -> str:
     return f"{name}--{one.name}"
 
 
-def candidate_config(model: AnyModel, beside: Path, one: Made, notes: Sequence[str] = ()) -> str:
+def candidate_config(model: Model, beside: Path, one: Made) -> str:
     """A config that serves the candidate."""
     candidate = one.wanted.candidate
-    return config.render(model, warmup_tensors(model, beside), target_of(candidate).serving(candidate), notes)
+    serving = target_of(candidate).serving(candidate, model)
+    return config.render(model, warmup_tensors(model, beside), serving)
 
 
 def _with_step(ensemble: Ensemble, old: str, new: str, name: str) -> Ensemble:

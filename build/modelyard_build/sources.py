@@ -39,7 +39,7 @@ BASE_PRECISION = "fp32"
 # What writes or shapes an artefact.
 _WRITERS = ("torch", "onnx", "onnxscript", "onnx-ir", "transformers", "tokenizers")
 # What converts a graph to another precision.
-_CONVERTERS = ("onnx", "onnxruntime", "nncf", "nvidia-modelopt", "onnxconverter-common")
+_CONVERTERS = ("onnx", "onnx-ir", "onnxruntime", "ml_dtypes")
 
 
 def sources(model: AnyModel, declared_in: Path) -> dict[str, str]:
@@ -145,13 +145,19 @@ def graph_key(model_key: str, precision: str) -> str:
     return _hash(model_key, precision, _hashes(files), libraries(_CONVERTERS))
 
 
-def artefact_key(candidate: Candidate, distributions: Iterable[str], model_key: str) -> str:
+def artefact_key(candidate: Candidate, distributions: Iterable[str], device: str, model_key: str) -> str:
     """One hash over all that decides the files of a candidate."""
     files: set[Path] = set()
     _follow([f"targets.{candidate.target}"], files)
     graph = graph_key(model_key, candidate.graph)
     return _hash(
-        candidate.target, candidate.platform, candidate.filename, graph, _hashes(files), libraries(distributions)
+        candidate.target,
+        device,
+        candidate.platform,
+        candidate.filename,
+        graph,
+        _hashes(files),
+        libraries(distributions),
     )
 
 

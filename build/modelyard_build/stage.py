@@ -97,17 +97,18 @@ def _make_model(model: Model, files: Mapping[str, Path], folder: Path, release: 
     with watch.step("load"):
         # torch takes seconds to import; a build with nothing to do never gets here.
         from modelyard_build import export, verify
+        from modelyard_build.module_checks import examples_of
         from modelyard_build.targets import onnxruntime
 
         module = model.load(files)
     with watch.step("export"):
-        proto = export.export(model, module, files)
+        proto = export.export(model, module, files, model.translations() if model.translations else None)
         export.check_release(model, proto, release)
         (folder / GRAPH).mkdir()
         onnxruntime.write(proto, folder / GRAPH)
     with watch.step("samples"):
         longest = {axis.name: axis.max for axis in export.axes_of(model)}
-        examples = model.examples(files, GOLDEN_ITEMS, {name: size // 2 for name, size in longest.items()})
+        examples = examples_of(model, files, GOLDEN_ITEMS, {name: size // 2 for name, size in longest.items()})
         expected = verify.run_module(model, module, examples)
         write_golden(folder / "beside", rows(examples), rows(expected))
         samples.write_warmup(folder / "beside", rows(model.examples(files, 1, longest))[0])

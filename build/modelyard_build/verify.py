@@ -23,6 +23,7 @@ from torch import nn
 from modelyard_build.errors import VerificationFailed
 from modelyard_build.export import axes_of
 from modelyard_build.model import NUMPY_DTYPES, Array, Arrays, Model, Tensor
+from modelyard_build.module_checks import examples_of
 from modelyard_build.quality import EXACT, Quality
 from modelyard_build.similarity import agreement, min_cosine
 
@@ -30,6 +31,8 @@ Run: TypeAlias = Callable[[Arrays], Arrays]
 BATCHES = (1, 2)
 # More items than this, one by one, only take time.
 MOST_ALONE = 8
+# Of a runtime's message, in characters.
+MOST_WORDS = 600
 
 
 @dataclass(frozen=True)
@@ -115,13 +118,15 @@ class Reference:
         """Runs the module in float64 on every case."""
         exact = copy.deepcopy(module).double()
         found = cases(model)
-        inputs = [model.examples(files, case.batch, case.sizes) for case in found]
+        inputs = [examples_of(model, files, case.batch, case.sizes) for case in found]
         return cls(model, module, found, inputs, [run_module(model, exact, batch) for batch in inputs])
 
     def noisy(self, dtype: str) -> list[Arrays]:
         """The module's own answers in a dtype ("float32", "bfloat16", "float16"), as float32 or float64."""
         if dtype not in self._noisy:
-            module = copy.deepcopy(self.module).to(getattr(torch, dtype))
+            # The module is in float32 as it is; a copy of a large one is as large again.
+            same = dtype == "float32"
+            module = self.module if same else copy.deepcopy(self.module).to(getattr(torch, dtype))
             self._noisy[dtype] = [run_module(self.model, module, batch) for batch in self.inputs]
         return self._noisy[dtype]
 
@@ -148,6 +153,7 @@ def compare(reference: Reference, run: Run, quality: Quality) -> dict[str, Any]:
         VerificationFailed: naming the output, the case and the worst element.
     """
     model, checked = reference.model, reference.cases
+    run = _in_words(model.name, run)
     answers = [run(batch) for batch in reference.inputs]
     _check_repeatable(model, run, reference.inputs[-1], answers[-1])
     batched, alone = _batched_and_alone(reference, run, answers)
@@ -186,6 +192,23 @@ def _to_numpy(value: torch.Tensor) -> Array:
     """Bfloat16, which numpy does not have, becomes the float32 that it is a part of."""
     array: Array = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
     return array
+
+
+def _in_words(name: str, run: Run) -> Run:
+    """What a runtime raises at a declared size is a verdict on the artefact, with the size in it."""
+
+    def guarded(inputs: Arrays) -> Arrays:
+        try:
+            return run(inputs)
+        except Exception as error:
+            # Each runtime has exceptions of its own, without a common base.
+            shapes = ", ".join(f"{tensor} {list(array.shape)}" for tensor, array in inputs.items())
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise VerificationFailed(
+                f"{name}: the artefact fails at {shapes}, which is declared: {reason[:MOST_WORDS]}"
+            ) from error
+
+    return guarded
 
 
 def _check_repeatable(model: Model, run: Run, inputs: Arrays, first: Arrays) -> None:

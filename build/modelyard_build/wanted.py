@@ -11,7 +11,7 @@ from modelyard_build.errors import ConfigContradiction
 from modelyard_build.model import Model
 from modelyard_build.repository import config
 from modelyard_build.sources import artefact_key, candidate_key
-from modelyard_build.targets import CANDIDATES, select, target_of
+from modelyard_build.targets import CANDIDATES, PLAN_SUFFIX, here, select, target_of
 from modelyard_build.targets.target import Candidate
 
 if TYPE_CHECKING:
@@ -54,15 +54,13 @@ def wanted(model: Model, folder: Path, model_key: str, targets: Sequence[str]) -
     for candidate, path in named_by_configs(folder):
         asked.setdefault(candidate.name, path)
     return tuple(
-        _wanted(model, candidate, model_key, asked[candidate.name])
-        for candidate in CANDIDATES
-        if candidate.name in asked
+        _wanted(model, candidate, model_key, asked[candidate.name]) for candidate in here() if candidate.name in asked
     )
 
 
 def _wanted(model: Model, candidate: Candidate, model_key: str, asked_by: Path | None) -> Wanted:
     target = target_of(candidate)
-    files = artefact_key(candidate, target.distributions, model_key)
+    files = artefact_key(candidate, target.distributions, target.device_key(), model_key)
     unavailable = target.missing(candidate)
     if candidate.precision in ("int8", "fp8") and model.calibration is None:
         unavailable = "the model declares no calibration data"
@@ -77,7 +75,7 @@ def named_by_configs(folder: Path) -> Iterator[tuple[Candidate, Path]]:
     """
     for path in config.paths(folder):
         stated = config.read(path)
-        found = [candidate for candidate in CANDIDATES if serves(stated, candidate)]
+        found = [candidate for candidate in here() if serves(stated, candidate)]
         if not found:
             raise ConfigContradiction(
                 f"{path}: backend {stated.backend or stated.platform!r} with the file "
@@ -93,8 +91,9 @@ def serves(stated: ModelConfig, candidate: Candidate) -> bool:
     filename = stated.default_model_filename or config.DEFAULT_FILENAMES.get(backend, "")
     if stated.platform == "torch_aoti" and not stated.default_model_filename:
         filename = "model.pt2"
-    files = {filename, *stated.cc_model_filenames.values()}
-    return backend == candidate.target and candidate.filename in files and _settings(stated) == _settings_of(candidate)
+    files = {PLAN_SUFFIX.sub("", name) for name in (filename, *stated.cc_model_filenames.values())}
+    own = PLAN_SUFFIX.sub("", candidate.filename)
+    return backend == candidate.target and own in files and _settings(stated) == _settings_of(candidate)
 
 
 def _settings(stated: ModelConfig) -> tuple[bool, set[str]]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 IN_FLIGHT = 4
 # What is in flight queues on the server; a proof is not the place to find out that a machine is slow.
 DEADLINE_S = 120.0
+# What is faster, such as finding an answer in the cache, is no step to a person.
+WORTH_A_LINE_S = 0.05
 
 
 class ConsoleProgress:
@@ -43,7 +45,8 @@ class ConsoleProgress:
             yield
         taken = time.monotonic() - started
         self.seconds[step] = self.seconds.get(step, 0.0) + taken
-        stderr.print(f"[dim]{model}: {step}, {taken:.1f} s[/dim]", soft_wrap=True)
+        if taken >= WORTH_A_LINE_S:
+            stderr.print(f"[dim]{model}: {step}, {taken:.1f} s[/dim]", soft_wrap=True)
 
     def say(self, line: str) -> None:
         """Prints a line."""
@@ -81,12 +84,14 @@ def _concatenate(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 
 
 @contextlib.contextmanager
-def server_on_free_ports(repository: Path) -> Iterator[TritonServer]:
+def server_on_free_ports(repository: Path, config_name: str | None = None) -> Iterator[TritonServer]:
     """An embedded Triton over a repository, on free ports of the loopback, while the context lasts."""
     from modelyard_server.process import ServerOptions, TritonServer, free_ports
 
     http_port, grpc_port, metrics_port = free_ports(3)
-    options = ServerOptions(repository, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
+    options = ServerOptions(
+        repository, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, config_name=config_name
+    )
     with installation_progress() as progress, TritonServer(options, progress=progress) as server:
         yield server
 

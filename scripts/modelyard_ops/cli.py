@@ -30,9 +30,11 @@ app = typer.Typer(
 
 def register_commands() -> None:
     """Adds every verb. A new one is a file in `commands/` and a line here."""
-    from modelyard_ops.commands import build, demo, doctor, list_, perf, serve, status, stop
+    from modelyard_ops.commands import build, demo, doctor, explain, list_, perf, serve, status, stop, verify
 
     app.command("build")(build.build)
+    app.command("verify")(verify.verify)
+    app.command("explain")(explain.explain)
     app.command("list")(list_.list_)
     app.command("serve")(serve.serve)
     app.command("status")(status.status)

@@ -24,7 +24,7 @@ from modelyard_build.export import export
 from modelyard_build.model import Model, Tensor
 from modelyard_build.models.text_embedder import ENCODER
 from modelyard_build.repository.hardware import Gpu, Hardware
-from modelyard_build.repository.tensorrt_lock import RELEASE_VARIABLE
+from modelyard_build.repository.releases import RELEASE_VARIABLE
 from modelyard_build.targets import tensorrt, tensorrt_rtx
 from modelyard_build.targets.target import Candidate
 from modelyard_build.tensorrt_engine import builder, memory

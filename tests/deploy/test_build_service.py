@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from modelyard_build.repository.releases import DEFAULT_RELEASE
-from modelyard_build.repository.tensorrt_lock import RELEASE_VARIABLE
+from modelyard_build.repository.releases import DEFAULT_RELEASE, RELEASE_VARIABLE
 from modelyard_build.tensorrt_engine import memory
 
 ROOT = Path(__file__).parents[2]

@@ -93,7 +93,8 @@ def texts_of(inputs: Arrays) -> list[str]:
 def example_tokens(files: Mapping[str, Path], batch: int, sizes: Mapping[str, int]) -> Arrays:
     """Real token rows whose width is exactly `sizes["sequence"]`.
 
-    Every second row is padded from half that width on, so that a mask that is not honoured shows.
+    Every second row is padded from half that width on, so that a mask that is not honoured shows; the last row of a
+    full batch is all padding, which must come out as a number.
     """
     from modelyard_build.nets.minilm import tokenize
 
@@ -106,6 +107,8 @@ def example_tokens(files: Mapping[str, Path], batch: int, sizes: Mapping[str, in
     for name, array in tokens.items():
         array[1::2] = 0
         array[1::2, : short[name].shape[1]] = short[name][1::2]
+        if batch == MAX_BATCH_SIZE:
+            array[-1] = 0
     return tokens
 
 

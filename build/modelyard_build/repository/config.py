@@ -15,6 +15,7 @@ from tritonclient.grpc import model_config_pb2
 
 from modelyard_build.errors import ConfigContradiction
 from modelyard_build.model import AnyModel, DynamicBatching, Ensemble, Model, PythonModel, Tensor
+from modelyard_build.repository import cc_model_filenames
 
 FILENAME = "config.pbtxt"
 # Where the configs for kinds of machines stand: Triton's --model-config-name picks one by its stem.
@@ -49,6 +50,8 @@ class Serving:
         parameters: beyond those that every artefact of the backend has.
         cpu_accelerator: the CPU execution accelerator's name.
         gpu_accelerator: the GPU execution accelerator's name and parameters.
+        plans: a plan's file for each compute capability, in place of `filename`.
+        profiles: how many optimization profiles the artefact has.
     """
 
     backend: str = "onnxruntime"
@@ -58,6 +61,8 @@ class Serving:
     parameters: Mapping[str, str] = field(default_factory=dict)
     cpu_accelerator: str = ""
     gpu_accelerator: tuple[str, Mapping[str, str]] | None = None
+    plans: Mapping[str, str] = field(default_factory=dict)
+    profiles: int = 1
 
 
 PORTABLE = Serving()
@@ -102,6 +107,8 @@ def _kind(model: AnyModel, serving: Serving) -> list[str]:
         return ['backend: "python"']
     lines = [f'backend: "{serving.backend}"']
     lines += [f'platform: "{serving.platform}"'] if serving.platform else []
+    if serving.plans:
+        return [*lines, cc_model_filenames.render(serving.plans)]
     named = serving.filename != DEFAULT_FILENAMES[serving.backend]
     return [*lines, f'default_model_filename: "{serving.filename}"'] if named else lines
 
@@ -139,7 +146,10 @@ def _instances(model: Model | PythonModel, serving: Serving) -> str:
         return f"""\
 # Instances are processes that run batches side by side.
 instance_group [ {{ count: {model.instance_count}, kind: KIND_CPU }} ]"""
-    group = f"instance_group [ {{ count: {model.instance_count}, kind: {serving.instance_kind} }} ]"
+    # Triton serves profile 0 alone unless each is listed.
+    listed = ", ".join(f'"{number}"' for number in range(serving.profiles))
+    profiles = f", profile: [ {listed} ]" if serving.profiles > 1 else ""
+    group = f"instance_group [ {{ count: {model.instance_count}, kind: {serving.instance_kind}{profiles} }} ]"
     why = "# Two instances: one computes while the other takes its inputs and sends its answers."
     if serving.instance_kind == "KIND_AUTO":
         why += " KIND_AUTO: on each GPU where there\n# are any, else on the CPU."

@@ -35,6 +35,7 @@ class Manifest:
         verification: the evidence of a Python step or an ensemble.
         candidates: for a PyTorch model, what was made of it, by name: the files, the key, the record of the target, the
             evidence, and where it was refused the reason.
+        measurements: for a PyTorch model, its candidates measured beside each other, by kind of machine.
         metrics: the task's own figures.
         seconds: how long each step of the build took.
     """
@@ -52,6 +53,7 @@ class Manifest:
     files: dict[str, dict[str, Any]]
     verification: dict[str, Any]
     candidates: dict[str, dict[str, Any]]
+    measurements: dict[str, dict[str, Any]]
     metrics: dict[str, Any]
     seconds: dict[str, float]
     schema: int = field(default=SCHEMA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from modelyard_build.errors import BuildError
 TABLE = Path(__file__).with_name("releases.json")
 # The oldest release that is advised for production: earlier ones have known remote holes.
 DEFAULT_RELEASE = "26.06"
+
+# The release to build for. The image of deploy/build sets it, once it is proven to have the TensorRT of its server.
+RELEASE_VARIABLE = "MODELYARD_TRITON_RELEASE"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,15 @@ class Release:
     max_ir_version: int
     cuda: str
     tensorrt: str | None
+
+
+def target_release() -> Release:
+    """The release that artefacts are made for.
+
+    Raises:
+        BuildError: `MODELYARD_TRITON_RELEASE` names one that the table does not know.
+    """
+    return release(os.environ.get(RELEASE_VARIABLE) or DEFAULT_RELEASE)
 
 
 def release(name: str) -> Release:

@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelyard_build.repository.releases import Release
+from modelyard_build.repository.releases import RELEASE_VARIABLE, Release
 
-# The image of deploy/build sets it, once it is proven to have the TensorRT of that release's server.
-RELEASE_VARIABLE = "MODELYARD_TRITON_RELEASE"
 # Parts of a version that must be equal: major, minor, patch and build. The table may know fewer.
 _LEAST_PARTS = 3
 _CONTAINER = "Build it in the release's own image: docker compose run --rm build"

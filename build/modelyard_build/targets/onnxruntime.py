@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard_build.errors import ArtefactFailed
 from modelyard_build.model import Arrays, Model
 from modelyard_build.quality import EXACT, NEAR, NEAR_HALF, QUANTISED
+from modelyard_build.repository.hardware import hardware
 from modelyard_build.targets.target import Candidate, Run, Source, Target
 
 if TYPE_CHECKING:
@@ -34,15 +36,22 @@ def copy_graph(graph: Path, target: Path) -> None:
 
 
 class Runner:
-    """Runs a graph in this process, on the CPU, as the backend does."""
+    """Runs a graph in this process, as the backend does.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the graph.
+        providers: execution providers to ask before the CPU's.
+    """
+
+    def __init__(self, path: Path, providers: Sequence[str] = ()) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=[*providers, "CPUExecutionProvider"]
+            )
         except Exception as error:
             # onnxruntime's exceptions have no common base of their own.
             raise ArtefactFailed(
@@ -95,12 +104,14 @@ class OnnxRuntime(Target):
         return {}
 
     def cannot_run(self, candidate: Candidate) -> str:
-        """See `Target`: each graph runs on the CPU, those for a GPU with casts around their nodes."""
+        """See `Target`."""
+        if candidate.needs_gpu and (hardware().gpu is None or "CUDAExecutionProvider" not in _providers()):
+            return f"{candidate.precision} is computed by the CUDA provider, and there is no GPU with it here"
         return ""
 
     def runner(self, candidate: Candidate, folder: Path, model: Model) -> Run:
         """See `Target`."""
-        return Runner(folder / candidate.filename)
+        return Runner(folder / candidate.filename, ["CUDAExecutionProvider"] if candidate.needs_gpu else [])
 
 
 def _providers() -> list[str]:

@@ -29,7 +29,7 @@ class OpenVino(Target):
     """CPUs, with the kernels of OpenVINO."""
 
     name = "openvino"
-    distributions = ("openvino", "nncf")
+    distributions = ("openvino",)
     instance_kind = "KIND_CPU"
     candidates = (
         Candidate("openvino-fp32", name, "fp32", "fp32", "model.xml", EXACT, parameters=_PARTIAL_BATCHES),

@@ -124,7 +124,15 @@ class Target(ABC):
             BuildError: the library does not load it.
         """
 
-    def serving(self, candidate: Candidate) -> Serving:
+    def here(self, candidate: Candidate) -> Candidate:
+        """The candidate as it is made on this machine, where its files are for one kind of device."""
+        return candidate
+
+    def device_key(self) -> str:
+        """What of this machine decides the files; empty where they are for every machine."""
+        return ""
+
+    def serving(self, candidate: Candidate, model: Model) -> Serving:
         """The lines of a config that serves the candidate."""
         return Serving(
             self.name,

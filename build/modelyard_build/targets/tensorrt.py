@@ -17,7 +17,6 @@ class TensorRT(EngineTarget):
     name = "tensorrt"
     distributions = ("tensorrt",)
     candidates = candidates("tensorrt", ".plan")
-    config_kind = 'backend: "tensorrt"'
 
     def __init__(self, options: EngineOptions | None = None) -> None:
         super().__init__(TENSORRT, options or EngineOptions())

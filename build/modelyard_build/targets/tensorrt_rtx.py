@@ -15,9 +15,8 @@ class TensorRTRTX(EngineTarget):
     """
 
     name = "tensorrt_rtx"
-    distributions = ("tensorrt_rtx_cu12",)
+    distributions = ("tensorrt-rtx-cu12",)
     candidates = candidates("tensorrt_rtx", ".rtx.plan")
-    config_kind = 'backend: "tensorrt_rtx"'
 
     def __init__(self, options: EngineOptions | None = None) -> None:
         super().__init__(TENSORRT_RTX, options or EngineOptions())

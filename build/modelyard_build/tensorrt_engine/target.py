@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from modelyard_build.assets import cache_dir
 from modelyard_build.errors import ArtefactFailed
 from modelyard_build.model import Model, Tensor
 from modelyard_build.quality import EXACT, NEAR, NEAR_HALF, QUANTISED, Quality
+from modelyard_build.repository.cc_model_filenames import plan_filename
+from modelyard_build.repository.config import Serving
 from modelyard_build.repository.hardware import hardware
-from modelyard_build.repository.releases import Release
-from modelyard_build.repository.tensorrt_lock import RELEASE_VARIABLE, check_compute_capability, check_lock
+from modelyard_build.repository.releases import RELEASE_VARIABLE, Release
+from modelyard_build.repository.tensorrt_lock import check_compute_capability, check_lock
 from modelyard_build.targets.target import Candidate, Run, Source, Target
 from modelyard_build.tensorrt_engine import builder
 from modelyard_build.tensorrt_engine.job import Binding, Job
@@ -138,6 +141,27 @@ class EngineTarget(Target):
             targets = self.options.compute_capabilities or self.library.portable_to
             return check_compute_capability(self.library.module, targets, gpu.compute_capability)
         return self._too_old(candidate, gpu.compute_capability)
+
+    def here(self, candidate: Candidate) -> Candidate:
+        """A plan of this machine's compute capability, under a name that says so; see `Target`."""
+        gpu = hardware().gpu if self.library.builds_on_gpu else None
+        if gpu is None:
+            return candidate
+        filename = plan_filename(candidate.filename, gpu.compute_capability)
+        suffix = filename.split(".")[-2]
+        return replace(candidate, name=f"{candidate.name}-{suffix}", filename=filename)
+
+    def device_key(self) -> str:
+        """The GPU's kind and the release that the plan is for; see `Target`."""
+        gpu = hardware().gpu if self.library.builds_on_gpu else None
+        return f"{gpu.name} {gpu.compute_capability} {os.environ.get(RELEASE_VARIABLE)}" if gpu else ""
+
+    def serving(self, candidate: Candidate, model: Model) -> Serving:
+        """With every profile, and with the fallback to another GPU's plan closed off; see `Target`."""
+        gpu = hardware().gpu if self.library.builds_on_gpu else None
+        plans = {gpu.compute_capability: candidate.filename} if gpu else {}
+        count = len(self.options.profiles(model))
+        return replace(super().serving(candidate, model), plans=plans, profiles=count)
 
     def runner(self, candidate: Candidate, folder: Path, model: Model) -> Run:
         """Loads the engine on the first GPU; see `Target`."""

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from modelyard_ops.building import ConsoleProgress, load_into_running_servers, serve_scratch
+from modelyard_ops.candidates import print_candidates
 from modelyard_ops.console import print_json, stdout
 from modelyard_ops.paths import DEFAULT_REPOSITORY
 
 if TYPE_CHECKING:
+    from modelyard_build.choice import Choice
     from modelyard_build.pipeline import Result
+
+
+class Quality(str, Enum):
+    """The classes of `modelyard_build.quality`, from the strictest to the loosest."""
+
+    exact = "exact"
+    near = "near"
+    quantised = "quantised"
 
 
 def build(
@@ -28,6 +41,9 @@ def build(
             "separated by commas."
         ),
     ] = "",
+    quality: Annotated[
+        Quality, typer.Option(help="The loosest class that the config for this kind of machine may serve.")
+    ] = Quality.near,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")] = False,
 ) -> None:
     """Export, verify and publish: each model whose source, weights or libraries changed becomes a new version.
@@ -39,11 +55,11 @@ def build(
 
     progress = ConsoleProgress()
     asked = [name.strip() for name in targets.split(",") if name.strip()]
-    results = pipeline.build(models or [], repository, serve_scratch, progress, asked)
+    results = pipeline.build(models or [], repository, serve_scratch, progress, asked, quality.value)
     built = [result.model for result in results if result.built]
     loaded = load_into_running_servers(repository, built)
     if as_json:
-        print_json([vars(result) for result in results])
+        print_json([asdict(result) for result in results])
         return
     for result in results:
         _show(result)
@@ -53,10 +69,33 @@ def build(
 
 
 def _show(result: Result) -> None:
-    if not result.built:
+    _show_version(result)
+    for name, reason in result.unavailable.items():
+        stdout.print(f"  [dim]{name} is not built here: {escape(reason)}[/dim]", soft_wrap=True)
+    if result.measurement:
+        chosen = result.choice.name if result.choice else ""
+        print_candidates(result.candidates, result.files, result.measurement, chosen)
+    if result.choice:
+        _show_choice(result.choice)
+
+
+def _show_choice(choice: Choice) -> None:
+    serves = f"{choice.path} serves {choice.name}" if choice.path else f"config.pbtxt stays: {choice.name}"
+    stdout.print(f"  {serves}: {choice.reason}", soft_wrap=True)
+    if choice.conflict:
         stdout.print(
-            f"[dim]{result.model}: version {result.version} is up to date, nothing to do[/dim]", soft_wrap=True
+            f"  [yellow]{choice.path} stands and says otherwise; it is left as it is. Remove it and build again "
+            "to have the build's:[/yellow]",
+            soft_wrap=True,
         )
+        stdout.print(choice.conflict, markup=False, soft_wrap=True)
+
+
+def _show_version(result: Result) -> None:
+    if not result.built:
+        done = f"{', '.join(result.added)} added" if result.added else "is up to date, nothing to do"
+        style = "green" if result.added else "dim"
+        stdout.print(f"[{style}]{result.model}: version {result.version} {done}[/{style}]", soft_wrap=True)
         return
     line = f"[green]{result.model}: version {result.version} published[/green] ({result.reason})"
     stdout.print(line, soft_wrap=True)

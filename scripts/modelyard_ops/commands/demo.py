@@ -37,12 +37,13 @@ def demo(
 ) -> None:
     """Build and verify both systems, serve them, send real texts over gRPC and HTTP, measure, stop."""
     from modelyard_ops.building import server_on_free_ports
-    from modelyard_ops.commands.build import build
+    from modelyard_ops.commands.build import Quality, build
+    from modelyard_ops.machine import announced_config_name
 
     _heading("Build: PyTorch to verified versions")
-    build([], repository, as_json=False)
+    build([], repository, targets="", quality=Quality.near, as_json=False)
     _heading("Serve: the real Triton on this machine")
-    with server_on_free_ports(repository) as server:
+    with server_on_free_ports(repository, announced_config_name(repository, None)) as server:
         stdout.print(f"gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url}")
         data = _complaints()
         _heading(f"text_embedder: the nearest of {CORPUS_SIZE} real complaints")

@@ -12,6 +12,7 @@ import typer
 
 from modelyard_ops.console import stderr, stdout
 from modelyard_ops.extras import require_extra
+from modelyard_ops.machine import announced_config_name
 from modelyard_ops.paths import DEFAULT_REPOSITORY, existing_repository
 from modelyard_ops.serving import installation_progress, models_table, streamed_log
 
@@ -28,7 +29,11 @@ def serve(
     grpc_port: Annotated[int, typer.Option(help="Port for gRPC.")] = 8001,
     metrics_port: Annotated[int, typer.Option(help="Port for Prometheus metrics.")] = 8002,
     config_name: Annotated[
-        str | None, typer.Option(help="Serve configs/<name>.pbtxt of each model that has it, instead of config.pbtxt.")
+        str | None,
+        typer.Option(
+            help="Serve configs/<name>.pbtxt of each model that has it, instead of config.pbtxt. Left out: the name of "
+            "this kind of machine. `default`: config.pbtxt everywhere."
+        ),
     ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when the models are ready; the server stays.")
@@ -42,12 +47,13 @@ def serve(
     require_extra("server", "psutil")
     from modelyard_server.process import ServerOptions, TritonServer
 
+    folder = existing_repository(repository)
     options = ServerOptions(
-        repository=existing_repository(repository),
+        repository=folder,
         http_port=http_port,
         grpc_port=grpc_port,
         metrics_port=metrics_port,
-        config_name=config_name,
+        config_name=announced_config_name(folder, config_name),
     )
     with installation_progress() as progress:
         server = TritonServer(options, detached=detach, progress=progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,20 +11,9 @@ import pytest
 from modelyard_build import pipeline
 from modelyard_ops.building import serve_scratch, server_on_free_ports
 from modelyard_server.process import TritonServer
+from support.silent import Silent
 
 ROOT = Path(__file__).parents[3]
-
-
-class Silent:
-    """A build's progress, shown to nobody."""
-
-    @contextlib.contextmanager
-    def step(self, model: str, step: str) -> Iterator[None]:
-        """Shows nothing."""
-        yield
-
-    def say(self, line: str) -> None:
-        """Says nothing."""
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,133 @@
+"""What was proven goes into the repository: as a new version, or into one that lacks it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from modelyard_build import scratch
+from modelyard_build.artefacts import Made, as_record
+from modelyard_build.errors import PublishFailed
+from modelyard_build.model import Tensor
+from modelyard_build.plan import Planned
+from modelyard_build.progress import Progress, Stopwatch
+from modelyard_build.proving import Proof
+from modelyard_build.repository import config, manifest, versions
+from modelyard_build.repository.manifest import Manifest
+from modelyard_build.repository.releases import Release
+from modelyard_build.sources import asset_hashes, libraries
+from modelyard_build.stage import Staged
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What goes into the repository for one model.
+
+    Attributes:
+        staged: its files and samples.
+        proof: what the served verification brought.
+        made: its candidates.
+        measured: their measurements, by kind of machine.
+        target: the release it was made for.
+    """
+
+    staged: Staged
+    proof: Proof
+    made: Sequence[Made]
+    measured: Mapping[str, dict[str, Any]]
+    target: Release
+
+    @property
+    def folders(self) -> list[Path]:
+        """Each candidate's folder once: those that differ in their settings alone share their files."""
+        return list(dict.fromkeys(one.folder for one in self.made if not one.refused))
+
+
+def publish(publication: Publication, progress: Progress) -> Manifest:
+    """Publishes a model's version, or adds to it; returns its manifest.
+
+    Raises:
+        PublishFailed: the repository cannot be written, or a published file would change.
+    """
+    planned = publication.staged.planned
+    watch = Stopwatch(planned.model.name, progress)
+    with watch.step("publish"):
+        _write_beside(publication.staged)
+        return _publish_version(publication) if planned.reason else _add(planned, publication)
+
+
+def _publish_version(publication: Publication) -> Manifest:
+    written: list[Manifest] = []
+
+    def finish(folder: Path, version: int) -> None:
+        written.append(_manifest(publication, version, manifest.describe_files(folder)))
+        manifest.write(written[0], folder)
+
+    staged = publication.staged
+    versions.publish([staged.files, *publication.folders], staged.planned.folder, finish)
+    return written[0]
+
+
+def _add(planned: Planned, publication: Publication) -> Manifest:
+    """Completes a version that is there with further candidates."""
+    assert planned.latest is not None  # noqa: S101  # there are additions only to a version
+    before = manifest.read(planned.latest)
+    fresh = {
+        name: described for folder in publication.folders for name, described in manifest.describe_files(folder).items()
+    }
+    for name, described in fresh.items():
+        if name in before.files and before.files[name]["sha256"] != described["sha256"]:
+            raise PublishFailed(
+                f"{planned.latest / name} is published, and now comes out otherwise; a published file is never "
+                "replaced. Change the model's source, or remove the version, and a new one is built."
+            )
+    after = replace(
+        before,
+        files={**before.files, **fresh},
+        candidates={**before.candidates, **{one.name: as_record(one) for one in publication.made}},
+        measurements={**before.measurements, **publication.measured},
+    )
+    versions.add(publication.folders, planned.latest, before.files.keys(), lambda folder: manifest.write(after, folder))
+    return after
+
+
+def _write_beside(staged: Staged) -> None:
+    """What stands beside the versions belongs to people once it is there: only what is missing is written."""
+    folder, beside = staged.planned.folder, staged.beside
+    for path in sorted(path for path in beside.rglob("*") if path.is_file()):
+        versions.write_missing(folder / path.relative_to(beside), path.read_bytes())
+    text = scratch.config_text(staged.planned.model, folder, beside)
+    versions.write_missing(folder / config.FILENAME, text.encode())
+
+
+def _manifest(publication: Publication, version: int, files: dict[str, dict[str, Any]]) -> Manifest:
+    planned, target = publication.staged.planned, publication.target
+    return Manifest(
+        model=planned.model.name,
+        version=version,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        key=planned.key,
+        sources=planned.sources,
+        assets=asset_hashes(planned.model),
+        libraries=libraries(),
+        target={"release": target.name, "triton": target.triton, "onnxruntime": target.onnxruntime},
+        signature={
+            "max_batch_size": planned.model.max_batch_size,
+            "inputs": [_signature(tensor) for tensor in planned.model.inputs],
+            "outputs": [_signature(tensor) for tensor in planned.model.outputs],
+        },
+        steps=planned.steps,
+        files=files,
+        verification=publication.proof.evidence,
+        candidates={one.name: as_record(one) for one in publication.made},
+        measurements=dict(publication.measured),
+        metrics=publication.proof.metrics,
+        seconds={**publication.staged.seconds, **publication.proof.seconds},
+    )
+
+
+def _signature(tensor: Tensor) -> dict[str, Any]:
+    return {"name": tensor.name, "dtype": tensor.dtype, "dims": list(tensor.config_dims)}

@@ -1,0 +1,123 @@
+"""The candidates of a model as a table: size, speed on this machine, distance from PyTorch, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from modelyard_ops.console import stdout
+
+MEBIBYTE = 2**20
+WIDTH = 130
+PYTORCH = "eager PyTorch"
+COLUMNS = (
+    "candidate",
+    "MiB",
+    "load s",
+    "ms, 1 item",
+    "items/s",
+    "x PyTorch",
+    "class",
+    "worst cosine",
+    "loss",
+    "verdict",
+)
+_RIGHT = {"MiB", "load s", "ms, 1 item", "items/s", "worst cosine", "loss"}
+
+
+def print_candidates(
+    records: Mapping[str, Mapping[str, Any]],
+    files: Mapping[str, Mapping[str, Any]],
+    measurement: Mapping[str, Any],
+    chosen: str = "",
+) -> None:
+    """Writes the table to stdout whole, also where the terminal is narrower, and below it what was refused."""
+    if measurement:
+        stdout.print(_title(measurement), style="dim", soft_wrap=True)
+    stdout.print(candidates_table(records, files, measurement, chosen), width=WIDTH, crop=False)
+    for name, record in records.items():
+        if record["refused"]:
+            stdout.print(f"{name} is refused: {record['refused']}", style="yellow", markup=False, soft_wrap=True)
+        elif record["proven"] == "graph":
+            stdout.print(f"{name}: its graph is proven; {record['not_run']}", style="dim", markup=False, soft_wrap=True)
+
+
+def candidates_table(
+    records: Mapping[str, Mapping[str, Any]],
+    files: Mapping[str, Mapping[str, Any]],
+    measurement: Mapping[str, Any],
+    chosen: str = "",
+) -> Table:
+    """One row a candidate, PyTorch first where it was measured.
+
+    Args:
+        records: the manifest's candidates.
+        files: the manifest's files, for their sizes.
+        measurement: the manifest's measurement of one kind of machine; empty where there is none.
+        chosen: the candidate that this kind of machine serves.
+    """
+    table = Table(box=None, pad_edge=False)
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if column in _RIGHT else "left", no_wrap=True)
+    measured = measurement.get("candidates", {})
+    if PYTORCH in measured:
+        table.add_row(PYTORCH, "", "", *_speed(measured[PYTORCH]), "", "", "", "")
+    for name, record in records.items():
+        size = sum(files[file]["bytes"] for file in record["files"]) / MEBIBYTE
+        load = f"{measured[name]['load_s']:.2f}" if name in measured else ""
+        table.add_row(
+            name,
+            f"{size:.0f}" if record["files"] else "",
+            load,
+            *_speed(measured.get(name, {})),
+            record["quality"],
+            *_quality(record),
+            _verdict(record, name == chosen),
+        )
+    return table
+
+
+def _title(measurement: Mapping[str, Any]) -> str:
+    sizes = "".join(f", {name} {size}" for name, size in measurement["sizes"].items())
+    return (
+        f"{measurement['hardware']}, {measurement['cores']} cores: batch {measurement['batch']}{sizes}; "
+        f"{measurement['rounds']} rounds, interleaved; the ratio with its 95 % interval"
+    )
+
+
+def _speed(found: Mapping[str, Any]) -> tuple[str, str, str]:
+    if not found:
+        return "", "", ""
+    mean, low, high = found["ratio"]
+    ratio = "1" if mean == low == high == 1 else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{found['latency_ms']:.1f}", f"{found['throughput']:.0f}", ratio
+
+
+def _quality(record: Mapping[str, Any]) -> tuple[str, str]:
+    """The worst cosine over every case and every served item, and the task figure's loss in points."""
+    cosines = [output["min_cosine"] for output in record.get("verification", {}).get("outputs", {}).values()]
+    cosines += [
+        output["min_cosine"]
+        for ensemble in record.get("served", {}).values()
+        if isinstance(ensemble, dict)
+        for output in ensemble.get("grpc", {}).values()
+        if "min_cosine" in output
+    ]
+    losses = [
+        100 * (figures["pytorch"][figure] - value)
+        for figures in record.get("metrics", {}).values()
+        if figures
+        for figure, value in figures["served"].items()
+    ]
+    return f"{min(cosines):.6f}" if cosines else "", f"{max(losses):.2f}" if losses else ""
+
+
+def _verdict(record: Mapping[str, Any], chosen: bool) -> Text:
+    if record["refused"]:
+        return Text("refused", style="yellow")
+    if record["proven"] == "graph":
+        return Text("graph proven", style="dim")
+    return Text("proven, serves here", style="bold green") if chosen else Text("proven", style="green")
