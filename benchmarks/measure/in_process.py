@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from modelyard_server.backend_support.instance import Placement, Runtime
+from modelyard_server.backend_support.instance import Placement
 from modelyard_server.backend_support.model_config import ModelConfig
 from modelyard_server.backends.onnxruntime.loading import load
 

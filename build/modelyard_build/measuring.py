@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from torch import nn
 
 from modelyard_build import verify
 from modelyard_build.artefacts import Made
@@ -44,7 +45,12 @@ class _Series:
 
 
 def measure(
-    model: Model, reference: verify.Reference, made: Sequence[Made], files: Mapping[str, Path], progress: Progress
+    model: Model,
+    module: nn.Module,
+    made: Sequence[Made],
+    files: Mapping[str, Path],
+    progress: Progress,
+    rounds: int = ROUNDS,
 ) -> dict[str, Any]:
     """Measures every candidate that runs here, in this process, with every core.
 
@@ -56,7 +62,7 @@ def measure(
     sizes = {axis.name: axis.opt for axis in axes_of(model)}
     batch = min(model.optimum_batch_size, model.max_batch_size)
     many, one = model.examples(files, batch, sizes), model.examples(files, 1, sizes)
-    runs: dict[str, Run] = {PYTORCH: lambda inputs: verify.run_module(model, reference.module, inputs)}
+    runs: dict[str, Run] = {PYTORCH: lambda inputs: verify.run_module(model, module, inputs)}
     load_s = {PYTORCH: 0.0}
     for item in made:
         candidate = item.wanted.candidate
@@ -65,12 +71,12 @@ def measure(
         load_s[item.name] = time.perf_counter() - started
     with progress.step(model.name, f"measure {len(made)} candidates"):
         series = {name: _series(run, many) for name, run in runs.items()}
-        for number in range(ROUNDS):
+        for number in range(rounds):
             _round(list(series.values()), number, many, one)
     return {
         "batch": batch,
         "sizes": sizes,
-        "rounds": ROUNDS,
+        "rounds": rounds,
         "candidates": {name: _summary(found, series[PYTORCH], load_s[name]) for name, found in series.items()},
     }
 

@@ -127,7 +127,7 @@ def _measure(workshop: Workshop, made: Sequence[Made]) -> dict[str, dict[str, An
     before = [one for one in there if one.name not in names]
     machine = hardware()
     run_here = [one for one in (*before, *made) if one.runs_here]
-    found = measuring.measure(workshop.model, workshop.reference, run_here, workshop.files, workshop.progress)
+    found = measuring.measure(workshop.model, workshop.module, run_here, workshop.files, workshop.progress)
     return {machine.name: {**measuring.describe(machine), **found}}
 
 

@@ -65,6 +65,7 @@ ENCODER = Model(
     assets={**ASSETS, **minilm_tokenizer.CALIBRATION_ASSETS},
     max_batch_size=minilm_tokenizer.MAX_BATCH_SIZE,
     dynamic_batching=minilm_tokenizer.ENCODER_BATCHING,
+    optimum_batch_size=minilm_tokenizer.OPTIMUM_BATCH_SIZE,
 )
 
 ENSEMBLE = Ensemble(
