@@ -55,8 +55,10 @@ def autocast(precision: str, path: Path, source: Source, quality: Quality) -> Co
         return ir.to_proto(copy)
 
     def rank() -> list[str]:
+        # Sums, norms and activations first: they cost little in float32, and the products keep the gain.
         errors = local_errors(model, types, low, set(fit), few)
-        return sorted(fit, key=lambda node: -errors.get(node, 0.0))
+        products = set(_products(model))
+        return sorted(fit, key=lambda node: (node in products, -errors.get(node, 0.0)))
 
     def emulate(kept: Sequence[str]) -> onnx.ModelProto:
         return casting.emulated(build(kept))
@@ -77,7 +79,11 @@ def autocast(precision: str, path: Path, source: Source, quality: Quality) -> Co
     return Converted(build(kept), report)
 
 
+def _products(model: ir.Model) -> list[str]:
+    return [str(node.name) for node in model.graph if node.op_type in _PRODUCTS]
+
+
 def _share_of_products(model: ir.Model, kept: Mapping[str, Any]) -> float:
     """How many of the matrix products and convolutions stay in float32, of 1."""
-    products = [str(node.name) for node in model.graph if node.op_type in _PRODUCTS]
+    products = _products(model)
     return round(sum(name in kept for name in products) / len(products), 4) if products else 0.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
@@ -17,6 +16,10 @@ from modelyard_build.model import Arrays
 from modelyard_build.precision.casting import FLOAT
 from modelyard_build.precision.sessions import Session
 
+_LIMITS = {
+    ir.DataType.FLOAT16: (2.0**-24, 65504.0),
+    ir.DataType.BFLOAT16: (2.0**-133, 2.0**127 * (2 - 2.0**-7)),
+}
 # Operators that square what they read before they sum it up: the square must fit too.
 _SQUARING = {
     "GroupNormalization",
@@ -35,7 +38,7 @@ class Overflow:
     Attributes:
         node: its name.
         op_type: its operator.
-        value: the value that does not fit: one of its outputs, or what it squares.
+        value: the value that does not fit: one that it makes, reads, or squares.
         largest: the largest magnitude that real inputs gave it.
     """
 
@@ -51,8 +54,7 @@ class Overflow:
 
 def limits(low: ir.DataType) -> tuple[float, float]:
     """The smallest magnitude above zero and the largest finite one of a 16-bit type."""
-    info = ml_dtypes.finfo(low.numpy())  # type: ignore[no-untyped-call]  # the package's own stub lacks it
-    return float(info.smallest_subnormal), float(info.max)
+    return _LIMITS[low]
 
 
 def find(
@@ -71,8 +73,9 @@ def find(
 
 
 def _held(node: ir.Node, seen: Mapping[str, float]) -> Iterable[tuple[str, float]]:
-    for value in node.outputs:
-        if (name := str(value.name)) in seen:
+    """What a node makes, what it reads, and what it works with inside."""
+    for value in (*node.outputs, *node.inputs):
+        if value is not None and (name := str(value.name)) in seen:
             yield name, seen[name]
     if node.op_type in _SQUARING and node.inputs[0] is not None and (name := str(node.inputs[0].name)) in seen:
         yield f"the square of {name}", seen[name] ** 2

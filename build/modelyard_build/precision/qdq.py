@@ -111,7 +111,7 @@ def _before(node: ir.Node, op_type: str, inputs: Sequence[ir.Value | None], name
 
 
 def _constant(node: ir.Node, name: str, array: Array) -> ir.Value:
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
+    tensor = ir.tensor(np.asarray(array, order="C"), name=name)
     value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     assert isinstance(node.graph, ir.Graph)  # noqa: S101  # the caller took it from a graph
     node.graph.register_initializer(value)

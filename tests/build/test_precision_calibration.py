@@ -1,0 +1,69 @@
+"""Calibration data that is no use is refused in words, before anything is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modelyard_build.model import Arrays
+from modelyard_build.precision import calibration
+from modelyard_build.precision.errors import CalibrationRefused
+from support.precision_models import BLOCK, CONVNET, images, source, tokens
+
+Spoil = Callable[[Arrays], Arrays]
+
+
+def nan(arrays: Arrays) -> Arrays:
+    arrays["image"][3, 0, 0, 0] = np.nan
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda arrays: {}, "has no array at all; the inputs are image"),
+        (lambda arrays: {"picture": arrays["image"]}, "has picture; the inputs are image"),
+        (lambda arrays: {"image": arrays["image"].astype(np.float64)}, "is float64; the input is float32"),
+        (lambda arrays: {"image": arrays["image"][:, :1]}, r"has shape \[512, 1, 16, 16\]; asked for was \[512, 3,"),
+        (lambda arrays: {"image": arrays["image"][:10]}, r"has shape \[10, 3, 16, 16\]; asked for was \[512,"),
+        (lambda arrays: {"image": arrays["image"][:0]}, r"has shape \[0, 3, 16, 16\]; asked for was \[512,"),
+        (nan, r"is nan at \[3, 0, 0, 0\]"),
+        (lambda arrays: {"image": np.zeros_like(arrays["image"])}, "repeats one item 512 times"),
+    ],
+)
+def test_useless_data_is_refused(spoil: Spoil, said: str) -> None:
+    """No array, a wrong name, dtype or shape, too few items, none, NaN, one item over and over: each in words."""
+    model = replace(CONVNET, calibration=lambda files, batch, sizes: spoil(images(2)(files, batch, sizes)))
+    with pytest.raises(CalibrationRefused, match=said):
+        calibration.gather(source(model, Path("unused")))
+
+
+def test_missing_data_is_refused() -> None:
+    """A model that declares none is told so, and what to declare."""
+    with pytest.raises(CalibrationRefused, match=r"no calibration data declared.*`calibration=`"):
+        calibration.gather(source(replace(BLOCK, calibration=None), Path("unused")))
+
+
+def test_sizes_span_the_axis_and_both_sets_differ() -> None:
+    """Both ends, the optimum and one between; what judges gave no range."""
+    data = calibration.gather(source(BLOCK, Path("unused")))
+    assert [dict(size) for size in data.sizes] == [{"sequence": size} for size in (2, 5, 12, 24)]
+    assert sum(len(batch["input_ids"]) for batch in data.seen) == data.items == 256
+    longest = [
+        {row.tobytes() for batch in batches for row in batch["input_ids"] if len(row) > 4}
+        for batches in (data.seen, data.held_out)
+    ]
+    assert longest[0].isdisjoint(longest[1])
+
+
+def test_ranges_without_calibration_come_from_examples() -> None:
+    """16-bit types need no calibration data: the examples show which values are too large."""
+    data = calibration.real_inputs(source(replace(BLOCK, calibration=None), Path("unused")))
+    assert data.origin == "examples"
+    assert calibration.real_inputs(source(BLOCK, Path("unused"))).origin == "calibration"
+    expected = tokens(1)({}, 16, {"sequence": 2})["input_ids"]
+    np.testing.assert_array_equal(data.seen[0]["input_ids"], expected)
