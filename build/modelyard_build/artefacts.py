@@ -135,7 +135,7 @@ class Workshop:
         from modelyard_build.precision import convert
         from modelyard_build.targets import onnxruntime
 
-        with self.progress.step(self.model.name, f"convert to {precision}"), new_folder(folder) as partial:
+        with new_folder(folder) as partial:
             converted = convert(precision, base, self.source(quality), quality)
             onnxruntime.write(converted.proto, partial)
             (partial / "report.json").write_text(json.dumps(converted.report))
@@ -181,6 +181,8 @@ def _try(workshop: Workshop, wanted: Wanted, folder: Path) -> Made:
     refused = ""
     try:
         if not folder.is_dir():
+            # A conversion shows steps of its own.
+            workshop.graph(candidate.graph, candidate.quality)
             with watch.step(f"write {candidate.name}"):
                 _write(workshop, wanted, folder)
         record["artefact"] = json.loads((folder / "record.json").read_text())

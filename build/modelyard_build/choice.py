@@ -56,8 +56,7 @@ def choose(measurement: Mapping[str, Any], records: Mapping[str, Any], hardware:
             continue
         as_measured = target_of(candidate).served_quality(candidate, hardware) is candidate.quality
         kept = CLASSES.index(candidate.quality.name) <= CLASSES.index(bound)
-        on_device = not candidate.needs_gpu or hardware.gpu is not None
-        if as_measured and kept and on_device and found["ratio"][1] > least:
+        if as_measured and kept and not candidate.by_hand and found["ratio"][1] > least:
             best, least = candidate, found["ratio"][1]
     return best
 

@@ -60,7 +60,8 @@ def served_as(name: str, one: Made) -> str:
 def candidate_config(model: Model, beside: Path, one: Made) -> str:
     """A config that serves the candidate."""
     candidate = one.wanted.candidate
-    serving = target_of(candidate).serving(candidate, model)
+    # The embedded server's core knows no platform that is newer than itself; its backend goes by the file's name.
+    serving = replace(target_of(candidate).serving(candidate, model), platform="")
     return config.render(model, warmup_tensors(model, beside), serving)
 
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _INFERENCE = {"INFERENCE_MODE": "true"}
 
 
+_BY_HAND = (
+    "Triton's backend documents batches above 1 as incomplete for archives, and calls their tensors otherwise "
+    "(KWARGS[name], RESULT): a config for them is written by hand"
+)
 # The first release whose pytorch backend takes ahead-of-time compiled archives.
 FIRST_AHEAD_OF_TIME = "26.03"
 
@@ -32,7 +36,9 @@ class PyTorch(Target):
     distributions = ("torch",)
     candidates = (
         Candidate("pytorch-fp32", name, "fp32", "fp32", "model.pt", EXACT, parameters=_INFERENCE),
-        Candidate("pytorch-aoti-fp32", name, "fp32", "fp32", "model.pt2", EXACT, platform="torch_aoti"),
+        Candidate(
+            "pytorch-aoti-fp32", name, "fp32", "fp32", "model.pt2", EXACT, platform="torch_aoti", by_hand=_BY_HAND
+        ),
     )
 
     def missing(self, candidate: Candidate) -> str:

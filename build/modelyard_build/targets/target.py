@@ -41,6 +41,7 @@ class Candidate:
         cpu_accelerator: config.pbtxt's `optimization.execution_accelerators.cpu_execution_accelerator`.
         gpu_accelerator: the same for `gpu_execution_accelerator`, as name and parameters.
         needs_gpu: whether it runs on a GPU only.
+        by_hand: why no config is written for it, however fast it is; empty for the others.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Candidate:
     cpu_accelerator: str = ""
     gpu_accelerator: tuple[str, Mapping[str, str]] | None = None
     needs_gpu: bool = False
+    by_hand: str = ""
 
 
 @dataclass(frozen=True)
