@@ -61,8 +61,10 @@ class Made:
 
     @property
     def runs_here(self) -> bool:
-        """Whether the artefact itself was proven on this machine."""
-        return not self.refused and self.record["proven"] == ARTEFACT
+        """Whether the artefact itself was proven, and this machine can run it: another one may have added it."""
+        candidate = self.wanted.candidate
+        proven = not self.refused and self.record["proven"] == ARTEFACT
+        return proven and not (self.wanted.unavailable or target_of(candidate).cannot_run(candidate))
 
 
 @dataclass
