@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,11 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def write(manifest: Manifest, folder: Path) -> None:
-    """Puts the manifest into a version folder, in one step."""
-    with replacing(folder / FILENAME) as partial:
-        partial.write_text(json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False) + "\n")
+    """Puts the manifest into a version folder, in one step; a power cut leaves the one before or this one."""
+    with replacing(folder / FILENAME) as partial, partial.open("w") as file:
+        file.write(json.dumps(dataclasses.asdict(manifest), indent=2, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read(folder: Path) -> Manifest:

@@ -78,19 +78,25 @@ def add(staged: Sequence[Path], version: Path, known: Collection[str], finish: C
     Raises:
         PublishFailed: the disk is full, read-only, or the path cannot be used.
     """
-    with _explained(version), _staging(version.parent) as folder:
-        for source in staged:
-            _copy(source, folder)
-        _sync(folder)
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            target = version / path.relative_to(folder)
-            if target.relative_to(version).as_posix() in known:
-                continue
-            target.parent.mkdir(exist_ok=True)
-            path.rename(target)
+    with _explained(version):
+        _sweep(version.parent)
+        with _staging(version.parent) as folder:
+            for source in staged:
+                _copy(source, folder)
+            _sync(folder)
+            _move_in(folder, version, known)
         _sync(version)
         finish(version)
         _sync_folder(version)
+
+
+def _move_in(folder: Path, version: Path, known: Collection[str]) -> None:
+    """Renames the files of a folder into a version, but for those that are known there."""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        target = version / path.relative_to(folder)
+        if target.relative_to(version).as_posix() not in known:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
 
 
 @contextlib.contextmanager
