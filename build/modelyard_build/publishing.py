@@ -10,6 +10,7 @@ from typing import Any
 
 from modelyard_build import scratch
 from modelyard_build.artefacts import Made, as_record
+from modelyard_build.assets import sha256_of
 from modelyard_build.errors import PublishFailed
 from modelyard_build.model import Tensor
 from modelyard_build.plan import Planned
@@ -54,9 +55,24 @@ def publish(publication: Publication, progress: Progress) -> Manifest:
     """
     planned = publication.staged.planned
     watch = Stopwatch(planned.model.name, progress)
+    _check_distinct(publication)
     with watch.step("publish"):
         _write_beside(publication.staged)
         return _publish_version(publication) if planned.reason else _add(planned, publication)
+
+
+def _check_distinct(publication: Publication) -> None:
+    """A file of one candidate must not take the place of another's: they lie side by side in the version."""
+    found: dict[str, list[Path]] = {}
+    for folder in publication.folders:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            found.setdefault(path.relative_to(folder).as_posix(), []).append(path)
+    for name, paths in found.items():
+        if len(paths) > 1 and len({sha256_of(path) for path in paths}) > 1:
+            raise PublishFailed(
+                f"{publication.staged.planned.model.name}: {name} comes out of two candidates and differs; one of them "
+                "would be served from the other's. Leave one of them out of --targets."
+            )
 
 
 def _publish_version(publication: Publication) -> Manifest:
