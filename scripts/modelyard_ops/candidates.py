@@ -41,8 +41,11 @@ def print_candidates(
     for name, record in records.items():
         if record["refused"]:
             stdout.print(f"{name} is refused: {record['refused']}", style="yellow", markup=False, soft_wrap=True)
-        elif record["proven"] == "graph":
-            stdout.print(f"{name}: its graph is proven; {record['not_run']}", style="dim", markup=False, soft_wrap=True)
+    not_run = {name: record["not_run"] for name, record in records.items() if record.get("not_run")}
+    for reason in dict.fromkeys(not_run.values()):
+        names = ", ".join(name for name, why in not_run.items() if why == reason)
+        line = f"{names}: proven is the graph, not the artefact: {reason}"
+        stdout.print(line, style="dim", markup=False, soft_wrap=True)
 
 
 def candidates_table(

@@ -135,6 +135,13 @@ def test_the_portable_candidate_is_always_among_them() -> None:
     assert select([ALL]) == list(CANDIDATES)
 
 
+def test_candidates_are_selected_by_their_device() -> None:
+    """`--targets cpu` leaves out what needs a GPU; `gpu` is those and the portable one."""
+    assert not any(item.needs_gpu for item in select(["cpu"]))
+    assert all(item.needs_gpu for item in select(["gpu"]) if item is not BASE)
+    assert {item.name for item in (*select(["cpu"]), *select(["gpu"]))} == {item.name for item in CANDIDATES}
+
+
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_a_target_is_selected_by_its_name(target: object) -> None:
     """`--targets openvino` is every candidate of openvino."""

@@ -22,6 +22,8 @@ CANDIDATES: tuple[Candidate, ...] = tuple(candidate for target in TARGETS for ca
 # The portable one: every version has it, and config.pbtxt names it.
 BASE = onnxruntime.TARGET.candidates[0]
 ALL = "all"
+# What needs a GPU, and what does not.
+CPU, GPU = "cpu", "gpu"
 # What sets the plans for several kinds of GPU apart, in a candidate's name and in its file's.
 PLAN_SUFFIX = re.compile(r"[-.]sm\d+")
 
@@ -44,7 +46,9 @@ def published_as(name: str, filename: str) -> Candidate | None:
 
 
 def select(names: Sequence[str]) -> list[Candidate]:
-    """The candidates that are named, by their own name or by their target's; `all` is every one.
+    """The candidates that are named, by their own name or by their target's.
+
+    `all` is every one, `cpu` each that runs without a GPU, `gpu` each that needs one.
 
     Returns:
         Each once, in the order of the list, the portable one always among them.
@@ -52,12 +56,12 @@ def select(names: Sequence[str]) -> list[Candidate]:
     Raises:
         UnknownTarget: a name is neither.
     """
-    known = {ALL, *(target.name for target in TARGETS), *(candidate.name for candidate in CANDIDATES)}
+    known = {ALL, CPU, GPU, *(target.name for target in TARGETS), *(candidate.name for candidate in CANDIDATES)}
     for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(sorted(known))}."
             raise UnknownTarget(f"no target is called {name!r}. {hint}")
     wanted = {BASE.name, *names}
-    chosen = [item for item in CANDIDATES if ALL in wanted or {item.name, item.target} & wanted]
+    chosen = [item for item in CANDIDATES if wanted & {ALL, GPU if item.needs_gpu else CPU, item.target, item.name}]
     return [target_of(item).here(item) for item in chosen]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +25,6 @@ def write(proto: onnx.ModelProto, folder: Path) -> Path:
     path = folder / FILENAME
     graph_files.save(proto, path)
     return path
-
-
-def copy_graph(graph: Path, target: Path) -> None:
-    """Copies a graph's file; external data keeps the name that the graph has for it."""
-    shutil.copyfile(graph, target)
-    for data in graph.parent.glob(f"{graph.name}.data*"):
-        shutil.copyfile(data, target.parent / data.name)
 
 
 class Runner:
@@ -100,7 +92,9 @@ class OnnxRuntime(Target):
 
     def write(self, candidate: Candidate, source: Source, folder: Path) -> dict[str, Any]:
         """See `Target`."""
-        copy_graph(source.graph(candidate.graph), folder / candidate.filename)
+        from modelyard_build import graph_files
+
+        graph_files.copy(source.graph(candidate.graph), folder / candidate.filename)
         return {}
 
     def cannot_run(self, candidate: Candidate) -> str:

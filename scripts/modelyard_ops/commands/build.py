@@ -37,8 +37,8 @@ def build(
     targets: Annotated[
         str,
         typer.Option(
-            help="What to make beside the portable artefact: targets (openvino), candidates (openvino-bf16), or all; "
-            "separated by commas."
+            help="What to make beside the portable artefact, separated by commas: targets (openvino), candidates "
+            "(openvino-bf16), cpu, gpu, or all."
         ),
     ] = "",
     quality: Annotated[
@@ -70,8 +70,9 @@ def build(
 
 def _show(result: Result) -> None:
     _show_version(result)
-    for name, reason in result.unavailable.items():
-        stdout.print(f"  [dim]{name} is not built here: {escape(reason)}[/dim]", soft_wrap=True)
+    for reason in dict.fromkeys(result.unavailable.values()):
+        names = ", ".join(name for name, why in result.unavailable.items() if why == reason)
+        stdout.print(f"  [dim]not built here: {names}: {escape(reason)}[/dim]", soft_wrap=True)
     if result.measurement:
         chosen = result.choice.name if result.choice else ""
         print_candidates(result.candidates, result.files, result.measurement, chosen)
