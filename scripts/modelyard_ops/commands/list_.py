@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from modelyard_ops.console import print_json, stdout
 from modelyard_ops.paths import DEFAULT_REPOSITORY
+
+if TYPE_CHECKING:
+    from modelyard_build.plan import Planned
 
 
 def list_(
@@ -24,7 +27,7 @@ def list_(
         {
             "model": item.model.name,
             "version": int(item.latest.name) if item.latest else None,
-            "state": item.reason or "up to date",
+            "state": _state(item),
             "summary": item.model.summary,
         }
         for item in plan(MODELS, repository)
@@ -33,6 +36,13 @@ def list_(
         print_json(rows)
     else:
         stdout.print(_table(rows))
+
+
+def _state(item: Planned) -> str:
+    """What the next build will do, in words."""
+    if item.additions:
+        return f"lacks {', '.join(addition.candidate.name for addition in item.additions)}, which a config names"
+    return item.reason or "up to date"
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
