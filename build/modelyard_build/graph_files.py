@@ -7,6 +7,7 @@ without its weights: they stand as inputs of the same type and shape, which says
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,19 @@ def save(proto: onnx.ModelProto, path: Path) -> None:
     if sum(map(_bytes_of, _tensors(proto))) <= SINGLE_FILE_BYTES:
         onnx.save(proto, path)
         return
-    ir.save(ir.from_proto(proto), path, external_data=data_path(path).name, size_threshold_bytes=SMALL_CONSTANT_BYTES)
+    _save_in_two(ir.from_proto(proto), path)
+
+
+def copy(graph: Path, target: Path) -> None:
+    """Copies a graph; its second file is called after the target, since other graphs may lie beside it."""
+    if data_path(graph).exists():
+        _save_in_two(ir.load(graph), target)
+    else:
+        shutil.copyfile(graph, target)
+
+
+def _save_in_two(model: ir.Model, path: Path) -> None:
+    ir.save(model, path, external_data=data_path(path).name, size_threshold_bytes=SMALL_CONSTANT_BYTES)
     onnx.checker.check_model(str(path))
 
 
