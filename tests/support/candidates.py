@@ -1,0 +1,107 @@
+"""Small models in the place of the project's own, for tests of candidates, and a progress that remembers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from modelyard_build import measuring, models, pipeline
+from modelyard_build.model import AnyModel, Model
+from modelyard_build.pipeline import Result
+from modelyard_build.repository import config
+from modelyard_build.sources import ROOT
+from modelyard_build.targets import CANDIDATES, target_of
+from modelyard_build.targets.target import Candidate
+from modelyard_ops.building import serve_scratch
+from support.small_models import POOLER, Pooler
+
+
+class Steps:
+    """A build's progress, remembered."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.said: list[str] = []
+
+    @contextlib.contextmanager
+    def step(self, model: str, step: str) -> Iterator[None]:
+        """Remembers the step."""
+        self.seen.append(step)
+        yield
+
+    def say(self, line: str) -> None:
+        """Remembers the line."""
+        self.said.append(line)
+
+
+def candidate(name: str) -> Candidate:
+    """The candidate of a name."""
+    return next(item for item in CANDIDATES if item.name == name)
+
+
+def config_for(name: str, model: Model = POOLER) -> str:
+    """The config that the build would write for a candidate."""
+    item = candidate(name)
+    return config.render(model, serving=target_of(item).serving(item, model))
+
+
+def declare_only(patch: pytest.MonkeyPatch, *declared: AnyModel, file: str = "errors.py") -> None:
+    """Makes these the only models that the build knows.
+
+    A source has to lie in the build package: theirs is said to be `file`, and another file is a changed source.
+    """
+    system = SimpleNamespace(MODELS=declared, __file__=str(ROOT / file))
+    patch.setattr(models, "SYSTEMS", (system,))
+    patch.setattr(models, "MODELS", declared)
+
+
+def short_rounds(patch: pytest.MonkeyPatch) -> None:
+    """Measures for a moment: these tests look at what is measured, not at how fast it was."""
+    patch.setattr(measuring, "ROUNDS", 2)
+    patch.setattr(measuring, "BURST_S", 0.001)
+
+
+def build(repository: Path, *targets: str, progress: Steps | None = None, quality: str = "near") -> Sequence[Result]:
+    """A real build of everything that is declared; a server starts only where there are ensembles or Python steps."""
+    return pipeline.build([], repository, serve_scratch, progress or Steps(), targets, quality)
+
+
+class WrongWhenTraced(Pooler):
+    """Answers otherwise while TorchScript traces it: right in every other form."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """As the pooler."""
+        scores: Tensor = super().forward(input_ids, attention_mask)
+        return scores * 1.01 if torch._C._is_tracing() else scores
+
+
+class Untraceable(Pooler):
+    """Refuses to be traced by TorchScript."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """As the pooler."""
+        if torch._C._is_tracing():
+            raise ValueError("this module is not for TorchScript")
+        scores: Tensor = super().forward(input_ids, attention_mask)
+        return scores
+
+
+class WrongWhenExported(Pooler):
+    """Answers otherwise in the ONNX graph."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """As the pooler."""
+        scores: Tensor = super().forward(input_ids, attention_mask)
+        return scores * 1.01 if torch.compiler.is_exporting() else scores
+
+
+def loading(module: type[Pooler]) -> Model:
+    """The pooler's declaration with another module."""
+    return replace(POOLER, load=lambda files: module().eval())
