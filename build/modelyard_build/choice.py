@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from modelyard_build.repository.hardware import Hardware
 from modelyard_build.stage import warmup_tensors
 from modelyard_build.targets import BASE, here, target_of
 from modelyard_build.targets.target import Candidate
+from modelyard_build.wanted import serves
 
 # From the strictest to the loosest.
 CLASSES = ("exact", "near", "quantised")
@@ -26,8 +27,8 @@ class Choice:
     Attributes:
         name: the candidate.
         reason: why it is this one, in a line.
-        path: its config; None where config.pbtxt serves it.
-        conflict: where a config of that name stands and says otherwise, the difference; it is left as it is.
+        path: the config for this kind of machine; None where there is none and config.pbtxt serves it.
+        conflict: where that config stands and says otherwise, the difference; it is left as it is.
     """
 
     name: str
@@ -68,11 +69,14 @@ def write_config(
 
     Raises:
         PublishFailed: the file cannot be written.
+        ConfigContradiction: the file that stands cannot be read.
     """
     reason = _reason(measurement, best)
-    if best is BASE:
-        return Choice(best.name, reason, None, "")
     path = folder / config.CONFIGS / f"{hardware.name}.pbtxt"
+    if best is BASE:
+        stands = path.exists() and not serves(config.read(path), BASE)
+        conflict = f"while it stands, config.pbtxt, which serves {BASE.name}, is not read on {hardware.name}"
+        return Choice(best.name, reason, path, conflict) if stands else Choice(best.name, reason, None, "")
     notes = (f"For {hardware.name}: {best.name}, {reason}.",)
     text = config.render(model, warmup_tensors(model, folder), target_of(best).serving(best, model), notes)
     conflict = "" if versions.write_missing(path, text.encode()) else _difference(path, text)
@@ -90,15 +94,10 @@ def _reason(measurement: Mapping[str, Any], best: Candidate) -> str:
 
 
 def _difference(path: Path, text: str) -> str:
-    """What the build would write in place of what stands, apart from the figures in the head's comments."""
-    stands = path.read_text()
-    if _settings(stands) == _settings(text):
+    """What the build would write in place of what stands, where their settings differ; comments are nobody's matter."""
+    if config.says(path, text):
         return ""
     lines = difflib.unified_diff(
-        stands.splitlines(), text.splitlines(), str(path), "what the build would write", lineterm=""
+        path.read_text().splitlines(), text.splitlines(), str(path), "what the build would write", lineterm=""
     )
     return "\n".join(lines)
-
-
-def _settings(text: str) -> Sequence[str]:
-    return [line for line in text.splitlines() if not line.startswith("#")]

@@ -79,7 +79,7 @@ def named_by_configs(folder: Path) -> Iterator[tuple[Candidate, Path]]:
         if not found:
             raise ConfigContradiction(
                 f"{path}: backend {stated.backend or stated.platform!r} with the file "
-                f"{stated.default_model_filename or 'of its default name'!r} is nothing that the build makes: it makes "
+                f"{config.filename(stated)!r} is nothing that the build makes with these settings: it makes "
                 f"{', '.join(f'{item.filename} for {item.target}' for item in CANDIDATES)}."
             )
         yield from ((candidate, path) for candidate in found)
@@ -87,13 +87,11 @@ def named_by_configs(folder: Path) -> Iterator[tuple[Candidate, Path]]:
 
 def serves(stated: ModelConfig, candidate: Candidate) -> bool:
     """Whether a config serves a candidate: its backend and its file, and the settings that set it apart."""
-    backend = stated.backend or config.BACKEND_OF_PLATFORM.get(stated.platform, stated.platform)
-    filename = stated.default_model_filename or config.DEFAULT_FILENAMES.get(backend, "")
-    if stated.platform == "torch_aoti" and not stated.default_model_filename:
-        filename = "model.pt2"
-    files = {PLAN_SUFFIX.sub("", name) for name in (filename, *stated.cc_model_filenames.values())}
+    filenames = (config.filename(stated), *stated.cc_model_filenames.values())
+    files = {PLAN_SUFFIX.sub("", name) for name in filenames}
     own = PLAN_SUFFIX.sub("", candidate.filename)
-    return backend == candidate.target and own in files and _settings(stated) == _settings_of(candidate)
+    same_backend = config.backend_of(stated) == candidate.target
+    return same_backend and own in files and _settings(stated) == _settings_of(candidate)
 
 
 def _settings(stated: ModelConfig) -> tuple[bool, set[str]]:

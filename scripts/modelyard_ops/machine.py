@@ -66,10 +66,9 @@ def announced_config_name(repository: Path, asked: str | None) -> str | None:
 
 
 def filename_of(path: Path) -> str:
-    """The file that a config serves."""
-    stated = config.read(path)
-    backend = stated.backend or config.BACKEND_OF_PLATFORM.get(stated.platform, stated.platform)
-    return stated.default_model_filename or config.DEFAULT_FILENAMES.get(backend, "")
+    """The file that a config serves on this machine."""
+    gpu = hardware().gpu
+    return config.filename(config.read(path), gpu.compute_capability if gpu else "")
 
 
 def _summary(path: Path) -> str:

@@ -261,6 +261,29 @@ def read(path: Path) -> model_config_pb2.ModelConfig:
         raise ConfigContradiction(f"{path} cannot be read: {error.strerror}.") from error
 
 
+def says(path: Path, text: str) -> bool:
+    """Whether a config has the settings of a text, whatever the comments of both.
+
+    Raises:
+        ConfigContradiction: the config cannot be read.
+    """
+    return bool(read(path) == text_format.Parse(text, model_config_pb2.ModelConfig()))
+
+
+def filename(config: model_config_pb2.ModelConfig, compute_capability: str = "") -> str:
+    """The artefact's file that a config serves, on a GPU of a compute capability where it names several."""
+    backend = backend_of(config)
+    default = "model.pt2" if config.platform == "torch_aoti" else DEFAULT_FILENAMES.get(backend, "")
+    found: str = config.cc_model_filenames.get(compute_capability) or config.default_model_filename or default
+    return found
+
+
+def backend_of(config: model_config_pb2.ModelConfig) -> str:
+    """The backend that serves a config, also where only a platform is stated."""
+    found: str = config.backend or BACKEND_OF_PLATFORM.get(config.platform, config.platform)
+    return found
+
+
 def check(path: Path, model: AnyModel) -> None:
     """Holds an existing config.pbtxt against what the artefact dictates.
 

@@ -74,7 +74,7 @@ def _show(result: Result) -> None:
         names = ", ".join(name for name, why in result.unavailable.items() if why == reason)
         stdout.print(f"  [dim]not built here: {names}: {escape(reason)}[/dim]", soft_wrap=True)
     if result.measurement:
-        chosen = result.choice.name if result.choice else ""
+        chosen = result.choice.name if result.choice and not result.choice.conflict else ""
         print_candidates(result.candidates, result.files, result.measurement, chosen)
     if result.choice:
         _show_choice(result.choice)
@@ -82,6 +82,7 @@ def _show(result: Result) -> None:
 
 def _show_choice(choice: Choice) -> None:
     serves = f"{choice.path} serves {choice.name}" if choice.path else f"config.pbtxt stays: {choice.name}"
+    serves = f"the best here is {choice.name}" if choice.conflict else serves
     stdout.print(f"  {serves}: {choice.reason}", soft_wrap=True)
     if choice.conflict:
         stdout.print(
