@@ -280,11 +280,15 @@ def _check_form(what: str, tensor: Tensor, expected: Array, answer: Array) -> No
 
 
 def noise_floor(reference: Sequence[Array], noisy: Sequence[Array], dtype: str = "float32") -> float:
-    """The rounding that arithmetic in a dtype brings to these outputs; 0 for outputs that are not floating-point."""
+    """The rounding that arithmetic in a dtype brings to these outputs; 0 for outputs that are not floating-point.
+
+    Where PyTorch itself leaves the dtype's range, what it gives is no number and no measure of rounding.
+    """
     if reference[0].dtype.kind != "f":
         return 0.0
     measured = max(
-        float(_errors(exact, rounded).max(initial=0.0)) for exact, rounded in zip(reference, noisy, strict=True)
+        float(_errors(exact, rounded)[np.isfinite(rounded)].max(initial=0.0))
+        for exact, rounded in zip(reference, noisy, strict=True)
     )
     largest = max(float(np.abs(exact).max(initial=0.0)) for exact in reference)
     return max(measured, float(torch.finfo(getattr(torch, dtype)).eps) * largest)
