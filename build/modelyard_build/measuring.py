@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,16 @@ CONFIDENCE = 0.95
 
 @dataclass
 class _Series:
-    """What one candidate did in each round."""
+    """What one candidate did in each round.
 
-    run: Run
+    Attributes:
+        runs: one for each instance that serves.
+        calls: of each of them in a burst.
+        throughput: items/s of the bursts.
+        latency: seconds for one item.
+    """
+
+    runs: Sequence[Run]
     calls: int
     throughput: list[float]
     latency: list[float]
@@ -52,52 +60,56 @@ def measure(
     progress: Progress,
     rounds: int = ROUNDS,
 ) -> dict[str, Any]:
-    """Measures every candidate that runs here, in this process, with every core.
+    """Measures every candidate that runs here, in this process, with as many callers as it has instances.
 
     Returns:
-        The sizes measured at, and for PyTorch and each candidate: `load_s`, `latency_ms` (median of one item),
-        `throughput` (median items/s at the optimum batch), `ratio` to PyTorch's throughput with the 95 % interval of
-        its mean.
+        The sizes measured at, and for PyTorch and each candidate: `load_s`, `latency_ms` (median of one item, with
+        nothing beside it), `throughput` (median items/s at the optimum batch, every instance at work), `ratio` to
+        PyTorch's throughput (with as many callers) with the 95 % interval of its mean.
     """
     sizes = {axis.name: axis.opt for axis in axes_of(model)}
     batch = min(model.optimum_batch_size, model.max_batch_size)
     many, one = model.examples(files, batch, sizes), model.examples(files, 1, sizes)
-    runs: dict[str, Run] = {PYTORCH: lambda inputs: verify.run_module(model, module, inputs)}
+    eager: Run = lambda inputs: verify.run_module(model, module, inputs)  # noqa: E731  # so that its type is Run
+    runs: dict[str, Sequence[Run]] = {PYTORCH: [eager] * model.instance_count}
     load_s = {PYTORCH: 0.0}
     for item in made:
         candidate = item.wanted.candidate
         started = time.perf_counter()
-        runs[item.name] = target_of(candidate).runner(candidate, item.folder, model)
-        load_s[item.name] = time.perf_counter() - started
-    with progress.step(model.name, f"measure {len(made)} candidates"):
-        series = {name: _series(run, many) for name, run in runs.items()}
+        runs[item.name] = target_of(candidate).instances(candidate, item.folder, model)
+        load_s[item.name] = (time.perf_counter() - started) / model.instance_count
+    with progress.step(model.name, f"measure {len(made)} candidates"), ThreadPoolExecutor(model.instance_count) as pool:
+        series = {name: _series(found, many) for name, found in runs.items()}
         for number in range(rounds):
-            _round(list(series.values()), number, many, one)
+            _round(list(series.values()), number, many, one, pool)
     return {
         "batch": batch,
         "sizes": sizes,
+        "instances": model.instance_count,
         "rounds": rounds,
         "candidates": {name: _summary(found, series[PYTORCH], load_s[name]) for name, found in series.items()},
     }
 
 
-def _series(run: Run, inputs: Arrays) -> _Series:
+def _series(runs: Sequence[Run], inputs: Arrays) -> _Series:
     """Warm, and with as many calls to a burst as fill it."""
-    run(inputs)
-    started = time.perf_counter()
-    run(inputs)
-    return _Series(run, max(1, round(BURST_S / (time.perf_counter() - started))), [], [])
+    for run in runs:
+        run(inputs)
+    taken = _timed(runs[0], inputs, 1)
+    return _Series(runs, max(1, round(BURST_S / taken)), [], [])
 
 
-def _round(series: Sequence[_Series], number: int, many: Arrays, one: Arrays) -> None:
+def _round(series: Sequence[_Series], number: int, many: Arrays, one: Arrays, pool: Executor) -> None:
     batch = len(next(iter(many.values())))
     first = number % len(series)
     for item in [*series[first:], *series[:first]]:
         # The one before left its threads and its caches.
-        item.run(many)
-        item.throughput.append(batch * item.calls / _timed(item.run, many, item.calls))
-        item.run(one)
-        item.latency.append(_timed(item.run, one, LATENCY_CALLS) / LATENCY_CALLS)
+        item.runs[0](many)
+        started = time.perf_counter()
+        list(pool.map(lambda run, calls=item.calls: _timed(run, many, calls), item.runs))
+        item.throughput.append(batch * item.calls * len(item.runs) / (time.perf_counter() - started))
+        item.runs[0](one)
+        item.latency.append(_timed(item.runs[0], one, LATENCY_CALLS) / LATENCY_CALLS)
 
 
 def _timed(run: Run, inputs: Arrays, calls: int) -> float:

@@ -86,7 +86,8 @@ def candidates_table(
 def _title(measurement: Mapping[str, Any]) -> str:
     sizes = "".join(f", {name} {size}" for name, size in measurement["sizes"].items())
     return (
-        f"{measurement['hardware']}, {measurement['cores']} cores: batch {measurement['batch']}{sizes}; "
+        f"{measurement['hardware']}, {measurement['cores']} cores: batch {measurement['batch']}{sizes}, "
+        f"{measurement['instances']} callers; "
         f"{measurement['rounds']} rounds, interleaved; the ratio with its 95 % interval"
     )
 

@@ -169,6 +169,9 @@ _REMARKS = {
 # NVIDIA's container computes every batch at max_batch_size, filling it up, and refuses one that is not full without
 # this setting. There a smaller max_batch_size, here and in the ensemble, makes a lone request quicker; the embedded
 # server computes what is there.""",
+    "NUM_STREAMS": """\
+# A stream for each instance: batches side by side, each on its share of the cores, which makes the most of them. 1: all
+# cores for one batch, so that a lone request is quicker.""",
     "HINT_BF16": "# Products in bfloat16, sums in float32; needs a CPU that multiplies bfloat16 itself to be worth it.",
     "INFERENCE_MODE": "# Without autograd's bookkeeping.",
 }

@@ -8,12 +8,15 @@ CPU its answers are held to the class of bfloat16.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard_build.errors import ArtefactFailed
 from modelyard_build.model import Arrays, Model
 from modelyard_build.quality import EXACT, NEAR, QUANTISED, Quality
+from modelyard_build.repository.config import Serving
 from modelyard_build.repository.hardware import Hardware
 from modelyard_build.targets.target import Candidate, Run, Source, Target
 
@@ -73,31 +76,51 @@ class OpenVino(Target):
 
     def runner(self, candidate: Candidate, folder: Path, model: Model) -> Run:
         """See `Target`."""
-        return Runner(folder / candidate.filename, _HINTS[candidate.precision])
+        return Runner(compiled(folder / candidate.filename, _HINTS[candidate.precision]))
+
+    def instances(self, candidate: Candidate, folder: Path, model: Model) -> list[Run]:
+        """One compiled model with a stream for each, as the backend has it; see `Target`."""
+        properties = {**_HINTS[candidate.precision], "NUM_STREAMS": str(model.instance_count)}
+        shared = compiled(folder / candidate.filename, properties)
+        return [Runner(shared) for _ in range(model.instance_count)]
+
+    def serving(self, candidate: Candidate, model: Model) -> Serving:
+        """See `Target`."""
+        found = super().serving(candidate, model)
+        return replace(found, parameters={**found.parameters, "NUM_STREAMS": str(model.instance_count)})
 
     def served_quality(self, candidate: Candidate, hardware: Hardware) -> Quality:
         """See `Target`."""
         return NEAR if candidate.quality is EXACT and hardware.native_bf16 else candidate.quality
 
 
+def compiled(path: Path, properties: Mapping[str, str]) -> openvino.CompiledModel:
+    """An intermediate representation, compiled for this CPU.
+
+    Raises:
+        ArtefactFailed: OpenVINO does not load it.
+    """
+    import openvino
+
+    try:
+        return openvino.Core().compile_model(path, "CPU", dict(properties))
+    except RuntimeError as error:
+        raise ArtefactFailed(
+            f"OpenVINO {openvino.__version__} does not load {path.name}: {_first_line(error)}"
+        ) from error
+
+
 class Runner:
-    """Runs an intermediate representation in this process, on the CPU."""
+    """Runs a compiled model in this process, on the CPU; one caller at a time."""
 
-    def __init__(self, path: Path, properties: dict[str, str]) -> None:
-        import openvino
-
-        try:
-            self._compiled = openvino.Core().compile_model(path, "CPU", properties)
-        except RuntimeError as error:
-            raise ArtefactFailed(
-                f"OpenVINO {openvino.__version__} does not load {path.name}: {_first_line(error)}"
-            ) from error
-        self._request = self._compiled.create_infer_request()
+    def __init__(self, model: openvino.CompiledModel) -> None:
+        self._outputs = model.outputs
+        self._request = model.create_infer_request()
 
     def __call__(self, inputs: Arrays) -> Arrays:
         """Runs one batch; every tensor has the batch as its first dimension."""
         results = self._request.infer(inputs)
-        return {output.get_any_name(): results[output].copy() for output in self._compiled.outputs}
+        return {output.get_any_name(): results[output].copy() for output in self._outputs}
 
 
 def _name_tensors(model: openvino.Model, source: Source) -> None:

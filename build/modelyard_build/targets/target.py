@@ -126,6 +126,10 @@ class Target(ABC):
             BuildError: the library does not load it.
         """
 
+    def instances(self, candidate: Candidate, folder: Path, model: Model) -> list[Run]:
+        """As many as serve the model at once, each for a caller of its own; see `runner`."""
+        return [self.runner(candidate, folder, model) for _ in range(model.instance_count)]
+
     def here(self, candidate: Candidate) -> Candidate:
         """The candidate as it is made on this machine, where its files are for one kind of device."""
         return candidate
