@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from modelyard_build import graph_files
+from modelyard_build.fusion.merging import add_constant, drop_unused
 
 FLOAT = ir.DataType.FLOAT
 # Their type is an attribute, or 8-bit numbers hang on it; a Cast behind them costs nothing.
@@ -131,13 +132,9 @@ class _Reader:
 
 
 def _stored(node: ir.Node, value: ir.Value, want: ir.DataType) -> ir.Value:
-    name = f"{value.name}.{want.name.lower()}"
     assert value.const_value is not None and isinstance(node.graph, ir.Graph)  # noqa: S101, PT018  # a constant
     array = value.const_value.numpy().astype(want.numpy())
-    tensor = ir.tensor(array, dtype=want, name=name)
-    stored = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(want), const_value=tensor)
-    node.graph.register_initializer(stored)
-    return stored
+    return add_constant(node.graph, f"{value.name}.{want.name.lower()}", array)
 
 
 def _cast_before(node: ir.Node, value: ir.Value, want: ir.DataType, name: str) -> ir.Value:
@@ -160,13 +157,6 @@ def _restore_output(graph: ir.Graph, value: ir.Value) -> None:
     made.outputs[0].type = ir.TensorType(FLOAT)
     graph.append(made)
     graph.outputs[list(graph.outputs).index(value)] = made.outputs[0]
-
-
-def drop_unused(graph: ir.Graph) -> None:
-    """Removes constants that no node reads any more."""
-    for name, value in list(graph.initializers.items()):
-        if not value.uses() and not value.is_graph_output():
-            del graph.initializers[name]
 
 
 def emulated(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from modelyard_build.fusion.merging import add_constant, drop_unused
 from modelyard_build.model import Array
-from modelyard_build.precision.casting import drop_unused
 from modelyard_build.precision.ranges import Observed
 from modelyard_build.precision.schemes import Scheme
 from modelyard_build.precision.sites import Floats, Layer
@@ -72,7 +72,7 @@ def _correct_bias(node: ir.Node, layer: Layer, scheme: Scheme, mean: Floats) -> 
     lost = weight - scheme.format.rounded(weight, scale)
     input_mean = mean if scheme.smoothing is None else mean / scheme.smoothing
     corrected = bias + _mean_answer(layer, input_mean, lost)
-    user.replace_input_with(index, _constant(node, f"{layer.node}.bias", corrected.astype(np.float32)))
+    user.replace_input_with(index, _constant(node, f"{layer.node}.bias.corrected", corrected.astype(np.float32)))
 
 
 def _bias_of(node: ir.Node) -> tuple[ir.Node, int, Floats] | None:
@@ -111,8 +111,5 @@ def _before(node: ir.Node, op_type: str, inputs: Sequence[ir.Value | None], name
 
 
 def _constant(node: ir.Node, name: str, array: Array) -> ir.Value:
-    tensor = ir.tensor(np.asarray(array, order="C"), name=name)
-    value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     assert isinstance(node.graph, ir.Graph)  # noqa: S101  # the caller took it from a graph
-    node.graph.register_initializer(value)
-    return value
+    return add_constant(node.graph, name, np.asarray(array, order="C"))

@@ -9,6 +9,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from modelyard_build.fusion.merging import JOINT, merge_products
 from modelyard_build.precision import choosing, qdq, ranges, schemes, sites
 from modelyard_build.precision.calibration import Calibration, gather
 from modelyard_build.precision.converted import Converted
@@ -75,6 +76,7 @@ def _load(path: Path, numbers: Format, name: str) -> ir.Model:
             f"{name}: the graph has opset {opset}; {numbers.name} needs {numbers.min_opset}. Declare a higher opset."
         )
     sites.name_nodes(model.graph)
+    merge_products(model.graph)
     return model
 
 
@@ -89,8 +91,13 @@ def _sites(model: ir.Model, numbers: Format, name: str) -> list[sites.Site]:
 
 
 def _kept_nodes(kept: Sequence[Scheme], costs: Mapping[str, float]) -> dict[str, float]:
-    """The error of the whole graph when a site alone is quantised, in units of what is allowed, by node."""
-    return {node: float(f"{costs[s.site.nodes[0]]:.3g}") for s in kept for node in s.site.nodes}
+    """What each node of the float32 graph would cost: the error with its site alone quantised, of what is allowed."""
+    return {
+        node: float(f"{costs[scheme.site.nodes[0]]:.3g}")
+        for scheme in kept
+        for joined in scheme.site.nodes
+        for node in joined.split(JOINT)
+    }
 
 
 def _report(numbers: Format, data: Calibration, chosen: Sequence[Scheme], kept: Sequence[Scheme]) -> dict[str, Any]:
@@ -104,7 +111,7 @@ def _report(numbers: Format, data: Calibration, chosen: Sequence[Scheme], kept: 
             "held_out_items": data.items,
             "sizes": [dict(size) for size in data.sizes],
         },
-        "quantised_nodes": sum(len(scheme.site.nodes) for scheme in quantised),
+        "quantised_nodes": sum(len(node.split(JOINT)) for scheme in quantised for node in scheme.site.nodes),
         "smoothed_places": sum(scheme.smoothing is not None for scheme in quantised),
         "margin": MARGIN,
         "share_of_multiply_adds_kept": round(left / whole, 4),

@@ -82,18 +82,17 @@ def _layer(node: ir.Node) -> Layer | None:
     activation, weight = node.inputs[0], _constant(node.inputs[1])
     if activation is None or _constant(activation) is not None or weight is None:
         return None
-    attributes = {attribute.name: attribute for attribute in node.attributes.values()}
-    axis = _channel_axis(node.op_type, weight, attributes)
-    return None if axis is None else Layer(str(node.name), node.op_type, weight, axis, tuple(attributes.values()))
+    axis = _channel_axis(node, weight)
+    return None if axis is None else Layer(str(node.name), node.op_type, weight, axis, tuple(node.attributes.values()))
 
 
-def _channel_axis(op_type: str, weight: Floats, attributes: dict[str, ir.Attr]) -> int | None:
+def _channel_axis(node: ir.Node, weight: Floats) -> int | None:
     """The axis of the output channels; None for a form whose scales could not be folded back."""
 
-    def value(name: str, default: float) -> float:
-        return float(attributes[name].value) if name in attributes else default
+    def value(name: str, usual: float) -> float:
+        return float(node.attributes[name].value) if name in node.attributes else usual
 
-    if op_type == "Conv":
+    if node.op_type == "Conv":
         return 0
     if weight.ndim != 2 or value("transA", 0) or value("alpha", 1) != 1 or value("beta", 1) != 1:
         return None
