@@ -78,7 +78,7 @@ def test_what_is_asked_for_by_both_counts_as_asked_by_the_caller(tmp_path: Path)
             r"'openvino' with the file 'model\.fp16\.xml'",
         ),
         ('backend: "onnxruntime" default_model_filename: "tuned.onnx"', r"'onnxruntime' with the file 'tuned\.onnx'"),
-        ('platform: "tensorrt_plan"', "'tensorrt_plan' with the file 'of its default name'"),
+        ('platform: "tensorrt_plan"', r"'tensorrt_plan' with the file 'model\.plan'"),
     ],
 )
 def test_a_config_for_a_file_that_nothing_writes_is_a_contradiction(text: str, words: str, tmp_path: Path) -> None:

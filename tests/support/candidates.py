@@ -64,7 +64,6 @@ def declare_only(patch: pytest.MonkeyPatch, *declared: AnyModel, file: str = "er
 
 def short_rounds(patch: pytest.MonkeyPatch) -> None:
     """Measures for a moment: these tests look at what is measured, not at how fast it was."""
-    patch.setattr(measuring, "ROUNDS", 2)
     patch.setattr(measuring, "BURST_S", 0.001)
 
 
