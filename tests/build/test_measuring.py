@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -57,12 +58,13 @@ def test_the_order_rotates_from_round_to_round() -> None:
 
         return run
 
-    series = [measuring._Series(running(name), 3, [], []) for name in "abc"]
+    series = [measuring._Series([running(name)], 3, [], []) for name in "abc"]
     batch: Arrays = {"x": np.zeros((4, 1))}
     rounds = []
     for number in range(4):
         order.clear()
-        measuring._round(series, number, batch, batch)
+        with ThreadPoolExecutor(1) as pool:
+            measuring._round(series, number, batch, batch, pool)
         rounds.append("".join(order))
     assert rounds == ["abc", "bca", "cab", "abc"]
     assert {len(item.throughput) for item in series} == {len(item.latency) for item in series} == {4}
@@ -76,7 +78,7 @@ def test_a_burst_holds_as_many_calls_as_fill_it() -> None:
         calls.append(inputs)
         return inputs
 
-    quick = measuring._series(run, {"x": np.zeros(1)})
+    quick = measuring._series([run], {"x": np.zeros(1)})
     assert quick.calls > 1
     assert len(calls) == 2
     assert quick.throughput == []

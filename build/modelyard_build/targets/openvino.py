@@ -58,6 +58,8 @@ class OpenVino(Target):
         """See `Target`."""
         import openvino
 
+        from modelyard_build import fusion
+
         graph = source.graph(candidate.graph)
         try:
             model = openvino.Core().read_model(graph)
@@ -68,7 +70,8 @@ class OpenVino(Target):
         _name_tensors(model, source)
         # Weights stay as the graph has them: a silent float16 would be another precision than the one proven.
         openvino.save_model(model, folder / candidate.filename, compress_to_fp16=False)
-        return {"operators": len(model.get_ops())}
+        path = folder / candidate.filename
+        return {"fusion": fusion.report(self.name, path, graph, _HINTS[candidate.precision])}
 
     def cannot_run(self, candidate: Candidate) -> str:
         """See `Target`."""
