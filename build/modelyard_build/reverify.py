@@ -9,7 +9,7 @@ from typing import Any
 
 from modelyard_build import artefacts, models, scratch
 from modelyard_build.artefacts import Made, Workshop
-from modelyard_build.errors import BuildError, ServeFailed, VerificationFailed
+from modelyard_build.errors import ArtefactFailed, BuildError, ServeFailed, VerificationFailed
 from modelyard_build.model import Model
 from modelyard_build.plan import Planned, plan
 from modelyard_build.progress import Progress
@@ -92,7 +92,7 @@ def _in_process(workshop: Workshop, one: Made) -> Finding:
             evidence = compare(
                 workshop.reference, target.runner(candidate, one.folder, workshop.model), candidate.quality
             )
-    except VerificationFailed as error:
+    except (ArtefactFailed, VerificationFailed) as error:
         return Finding(planned.model.name, version, one.name, {}, failed=str(error))
     return Finding(planned.model.name, version, one.name, evidence["outputs"])
 
