@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -37,7 +38,9 @@ def print_candidates(
     """Writes the table to stdout whole, also where the terminal is narrower, and below it what was refused."""
     if measurement:
         stdout.print(_title(measurement), style="dim", soft_wrap=True)
-    stdout.print(candidates_table(records, files, measurement, chosen), width=WIDTH, crop=False)
+    # A console of its own: rich narrows a table to the terminal, whatever width it is asked for.
+    wide = Console(highlight=False, width=max(WIDTH, stdout.width))
+    wide.print(candidates_table(records, files, measurement, chosen))
     for name, record in records.items():
         if record["refused"]:
             stdout.print(f"{name} is refused: {record['refused']}", style="yellow", markup=False, soft_wrap=True)
