@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 from modelyard_build import model as declare
 from modelyard_build.model import Array, Arrays
 from modelyard_build.precision import convert
+from modelyard_build.precision.casting import emulated, value_types
 from modelyard_build.precision.converted import Converted
 from modelyard_build.precision.errors import PrecisionFailed
 from modelyard_build.precision.sessions import Session
@@ -172,7 +173,7 @@ def test_a_graph_without_weights_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_precision_is_refused(folder: Path) -> None:
     """The message lists what is known."""
-    with pytest.raises(PrecisionFailed, match="'int3' is not known; known are fp16, bf16, int8 and fp8"):
+    with pytest.raises(PrecisionFailed, match="'int3' is not known; known are fp16, bf16, int8, int8-fp16, fp8"):
         convert("int3", folder, source(BLOCK, folder), QUANTISED)
 
 
@@ -214,16 +215,27 @@ def test_a_low_opset_is_refused(tmp_path: Path) -> None:
         convert("fp8", path, source(replace(model), path), QUANTISED)
 
 
-def test_fp8_is_stored_and_computed(tmp_path: Path) -> None:
-    """E4M3 weights and activations: valid ONNX, within the quality on unseen rows, where three bits suffice."""
-    model, proto = cancelling()
-    path = tmp_path / "model.onnx"
-    onnx.save(proto, path)
-    converted = convert("fp8", path, source(model, path), replace(QUANTISED, min_cosine=0.98))
-    onnx.checker.check_model(converted.proto, full_check=True)
-    stored = [value.const_value for value in ir.from_proto(converted.proto).graph.initializers.values()]
-    assert {tensor.dtype for tensor in stored if tensor is not None} == {ir.DataType.FLOAT, ir.DataType.FLOAT8E4M3FN}
-    assert list(converted.report["kept_nodes"]) == ["cancelling"]
-    inputs = {"x": unit_rows(77).astype(np.float32)}
-    expected, answer = (Session(graph)(inputs)["y"] for graph in (proto, converted.proto))
+def test_fp8_is_stored_and_computed(folder: Path) -> None:
+    """E4M3 weights and activations: valid ONNX, unsmoothed, within a quality for three bits on unseen rows."""
+    path, quality = exported(BLOCK, folder), replace(QUANTISED, min_cosine=0.98)
+    made = convert("fp8", path, source(BLOCK, path), quality)
+    onnx.checker.check_model(made.proto, full_check=True)
+    dtypes = [tensor.data_type for tensor in made.proto.graph.initializer if list(tensor.dims) == [WIDTH, WIDTH * 4]]
+    assert dtypes == [onnx.TensorProto.FLOAT8E4M3FN]
+    assert made.report["smoothed_places"] == 0
+    expected, answer = (Session(graph)(unseen(24))["embedding"] for graph in (onnx.load(path), emulated(made.proto)))
     assert min_cosine(expected, answer) >= 0.98
+
+
+def test_for_a_gpu_the_rest_is_float16(block: Converted, folder: Path) -> None:
+    """int8-fp16: the same int8 products, scales and everything between them in float16; within the quality still."""
+    path = folder / "block.onnx"
+    made = convert("int8-fp16", path, source(BLOCK, path), QUANTISED)
+    onnx.checker.check_model(made.proto, full_check=True)
+    types = value_types(made.proto)
+    read = {types[name] for node in made.proto.graph.node if node.op_type == "MatMul" for name in node.input}
+    assert read == {ir.DataType.FLOAT16}
+    assert made.report["quantised_nodes"] == block.report["quantised_nodes"]
+    assert made.report["rest"]["cast_nodes"] > len(made.report["rest"]["kept_nodes"])
+    expected, answer = (Session(graph)(unseen(24))["embedding"] for graph in (onnx.load(path), emulated(made.proto)))
+    assert min_cosine(expected, answer) >= QUANTISED.min_cosine

@@ -17,9 +17,9 @@ def convert(precision: str, graph: Path, source: Source, quality: Quality) -> Co
     """Converts a graph; its inputs and outputs keep their types.
 
     Args:
-        precision: "fp16", "bf16", "int8" or "fp8".
+        precision: "fp16" or "bf16"; "int8" in float32, for CPUs; "int8-fp16" or "fp8" in float16, for GPUs.
         graph: the float32 graph.
-        source: the model; int8 and fp8 take their ranges from its calibration data.
+        source: the model; 8 bits take their ranges from its calibration data.
         quality: how far the converted graph may be from the float32 one.
 
     Raises:
@@ -30,9 +30,9 @@ def convert(precision: str, graph: Path, source: Source, quality: Quality) -> Co
     from modelyard_build.precision.formats import FP8, INT8
     from modelyard_build.precision.quantise import quantise
 
-    formats = {"int8": INT8, "fp8": FP8}
-    if precision in formats:
-        return quantise(formats[precision], graph, source, quality)
+    eight_bits = {"int8": (INT8, "fp32"), "int8-fp16": (INT8, "fp16"), "fp8": (FP8, "fp16")}
+    if precision in eight_bits:
+        return quantise(*eight_bits[precision], graph, source, quality)
     if precision in TYPES:
         return autocast(precision, graph, source, quality)
-    raise PrecisionFailed(f"precision {precision!r} is not known; known are fp16, bf16, int8 and fp8.")
+    raise PrecisionFailed(f"precision {precision!r} is not known; known are {', '.join([*TYPES, *eight_bits])}.")

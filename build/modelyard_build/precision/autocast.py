@@ -33,16 +33,36 @@ def autocast(precision: str, path: Path, source: Source, quality: Quality) -> Co
         CalibrationRefused: the model's inputs are no use.
         PrecisionFailed: nothing can be cast within the quality.
     """
-    low = TYPES[precision]
     model = ir.load(path)
     sites.name_nodes(model.graph)
-    with source.progress.step(source.model.name, f"find what {precision} cannot hold"):
+    with source.progress.step(source.model.name, "run the float32 graph on real inputs"):
         data = calibration.real_inputs(source)
-        few = data.seen[:: calibration.FEW]
         yardstick = Yardstick(source.model, ir.to_proto(model), data.held_out, quality)
+    return cast_graph(precision, model, source, data, yardstick, MARGIN)
+
+
+def cast_graph(
+    precision: str, model: ir.Model, source: Source, data: calibration.Calibration, yardstick: Yardstick, bound: float
+) -> Converted:
+    """The same for a graph at hand, which may be quantised already.
+
+    Args:
+        precision: "fp16" or "bf16".
+        model: the graph, its nodes named; constants beyond the type are clamped in it.
+        source: where progress is shown.
+        data: real inputs.
+        yardstick: measures against the float32 graph.
+        bound: how much of the allowed error may be used up.
+
+    Raises:
+        PrecisionFailed: nothing can be cast within the bound.
+    """
+    low = TYPES[precision]
+    few = data.seen[:: calibration.FEW]
+    with source.progress.step(source.model.name, f"find what {precision} cannot hold"):
         clamped = constants.clamp(model, few, low)
-        float32 = ir.to_proto(model)
-        types = casting.value_types(float32)
+        whole = ir.to_proto(model)
+        types = casting.value_types(whole)
         unfit = constants.out_of_range(model, low) | {
             found.node: str(found) for found in overflow.find(model, types, data.seen, low)
         }
@@ -50,7 +70,7 @@ def autocast(precision: str, path: Path, source: Source, quality: Quality) -> Co
     fit = [node for node in able if node not in unfit]
 
     def build(kept: Sequence[str]) -> onnx.ModelProto:
-        copy = ir.from_proto(float32)
+        copy = ir.from_proto(whole)
         casting.cast(copy, types, low, set(fit) - set(kept))
         return ir.to_proto(copy)
 
@@ -63,7 +83,7 @@ def autocast(precision: str, path: Path, source: Source, quality: Quality) -> Co
     def emulate(kept: Sequence[str]) -> onnx.ModelProto:
         return casting.emulated(build(kept))
 
-    kept, found = choosing.Choice(precision, fit, rank, emulate, yardstick, source).choose()
+    kept, found = choosing.Choice(precision, fit, rank, emulate, yardstick, source, bound).choose()
     reasons = {node: reason for node, reason in unfit.items() if node in able} | dict.fromkeys(kept, "costs accuracy")
     report = {
         "precision": precision,
@@ -73,7 +93,7 @@ def autocast(precision: str, path: Path, source: Source, quality: Quality) -> Co
         "kept_nodes": reasons,
         "clamped_constants": clamped,
         "search": choosing.steps(found),
-        "margin": MARGIN,
+        "margin": bound,
         "share_of_products_kept": _share_of_products(model, reasons),
     }
     return Converted(build(kept), report)

@@ -16,8 +16,8 @@ from modelyard_build import graph_files
 from modelyard_build.fusion.merging import add_constant, drop_unused
 
 FLOAT = ir.DataType.FLOAT
-# Their type is an attribute, or 8-bit numbers hang on it; a Cast behind them costs nothing.
-_AS_THEY_ARE = {"Constant", "ConstantOfShape", "QuantizeLinear", "DequantizeLinear"}
+# Their type is an attribute; a Cast behind them costs nothing.
+_AS_THEY_ARE = {"Constant", "ConstantOfShape"}
 
 
 def value_types(proto: onnx.ModelProto) -> dict[str, ir.DataType]:

@@ -28,6 +28,7 @@ class Choice(Generic[T]):
         build: the graph with these candidates left in float32.
         yardstick: measures it.
         source: the model, and where progress is shown.
+        bound: how much of the allowed error may be used up.
     """
 
     precision: str
@@ -36,6 +37,7 @@ class Choice(Generic[T]):
     build: Callable[[Sequence[T]], onnx.ModelProto]
     yardstick: Yardstick
     source: Source
+    bound: float = MARGIN
 
     def choose(self) -> tuple[Sequence[T], sensitivity.Search]:
         """The candidates that stay in float32, the worst first, and the search that found them.
@@ -57,7 +59,7 @@ class Choice(Generic[T]):
             )
             return error
 
-        found = sensitivity.search(count, measure, MARGIN)
+        found = sensitivity.search(count, measure, self.bound)
         if found is None:
             raise PrecisionFailed(
                 f"{name}: {self.precision} keeps the asked quality only when everything stays in float32. Look at "

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from modelyard_build.fusion.merging import JOINT, merge_products
 from modelyard_build.precision import choosing, qdq, ranges, schemes, sites
+from modelyard_build.precision.autocast import cast_graph
 from modelyard_build.precision.calibration import Calibration, gather
 from modelyard_build.precision.converted import Converted
 from modelyard_build.precision.errors import PrecisionFailed
@@ -20,12 +21,16 @@ from modelyard_build.precision.yardstick import MARGIN, Yardstick
 from modelyard_build.quality import Quality
 from modelyard_build.targets.target import Source
 
+# How much of the allowed error may be used up when float16 comes on top.
+_BOUND_WITH_HALF = 0.85
 
-def quantise(numbers: Format, path: Path, source: Source, quality: Quality) -> Converted:
+
+def quantise(numbers: Format, rest: str, path: Path, source: Source, quality: Quality) -> Converted:
     """Quantises the layers with constant weights.
 
     Args:
         numbers: int8 or fp8.
+        rest: "fp32", or "fp16" for what is not quantised: GPUs gain nothing from 8 bits between float32 nodes.
         path: the float32 graph.
         source: the model, for its calibration data.
         quality: what the quantised graph must hold on calibration items that gave no range.
@@ -65,7 +70,13 @@ def quantise(numbers: Format, path: Path, source: Source, quality: Quality) -> C
         "kept_nodes": _kept_nodes(kept, costs),
         "search": choosing.steps(search),
     }
-    return Converted(without(kept), report)
+    quantised = Converted(without(kept), report)
+    return quantised if rest == "fp32" else _halved(quantised, rest, source, data, yardstick)
+
+
+def _halved(quantised: Converted, rest: str, source: Source, data: Calibration, yardstick: Yardstick) -> Converted:
+    made = cast_graph(rest, ir.from_proto(quantised.proto), source, data, yardstick, _BOUND_WITH_HALF)
+    return Converted(made.proto, {**quantised.report, "rest": made.report})
 
 
 def _load(path: Path, numbers: Format, name: str) -> ir.Model:
