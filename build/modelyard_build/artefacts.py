@@ -75,12 +75,15 @@ class Workshop:
         staged: the model's graph and samples.
         release: the Triton release that is to load the artefacts.
         progress: shows the work.
+        reports: of the conversions that were asked for, by precision.
+        evidence: of graphs that were proven in place of their artefacts, by precision and class.
     """
 
     staged: Staged
     release: Release
     progress: Progress
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
+    evidence: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     @property
     def model(self) -> Model:
@@ -226,9 +229,22 @@ def _prove(workshop: Workshop, wanted: Wanted, files: Path) -> tuple[dict[str, A
     from modelyard_build import verify
 
     candidate, target = wanted.candidate, target_of(wanted.candidate)
-    not_run = target.cannot_run(candidate)
-    run = _graph_runner(workshop, wanted) if not_run else target.runner(candidate, files, workshop.model)
-    return verify.compare(workshop.reference, run, candidate.quality), GRAPH if not_run else ARTEFACT, not_run
+    if not_run := target.cannot_run(candidate):
+        return _graph_evidence(workshop, wanted), GRAPH, not_run
+    run = target.runner(candidate, files, workshop.model)
+    return verify.compare(workshop.reference, run, candidate.quality), ARTEFACT, ""
+
+
+def _graph_evidence(workshop: Workshop, wanted: Wanted) -> dict[str, Any]:
+    """Of one graph in one class once, however many candidates are written from it."""
+    from modelyard_build import verify
+
+    candidate = wanted.candidate
+    known = workshop.evidence
+    if (candidate.graph, candidate.quality.name) not in known:
+        run = _graph_runner(workshop, wanted)
+        known[candidate.graph, candidate.quality.name] = verify.compare(workshop.reference, run, candidate.quality)
+    return known[candidate.graph, candidate.quality.name]
 
 
 def _graph_runner(workshop: Workshop, wanted: Wanted) -> Run:
