@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 # What a proof was held on: the artefact itself, or the graph it was written from where nothing here can run it.
 ARTEFACT, GRAPH = "artefact", "graph"
-# CPUs lack kernels for graphs in these.
-HALVES = ("fp16", "bf16")
+# The graphs whose every node a CPU has a kernel for.
+ON_CPUS = ("fp32", "int8")
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def _graph_runner(workshop: Workshop, wanted: Wanted) -> Run:
     from modelyard_build.precision import casting, sessions
 
     proto = onnx.load(workshop.graph(wanted.candidate.graph, wanted.candidate.quality))
-    return sessions.Session(casting.emulated(proto) if wanted.candidate.precision in HALVES else proto)
+    return sessions.Session(proto if wanted.candidate.graph in ON_CPUS else casting.emulated(proto))
 
 
 def as_record(made: Made) -> dict[str, Any]:

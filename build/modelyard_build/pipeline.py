@@ -92,11 +92,13 @@ def build(
     """
     with _exclusive(repository):
         planned = plan(models.systems(names), repository, targets)
-        due = [item for item in planned if item.reason or item.additions]
+        due = [item for item in planned if item.reason or item.additions or (targets and _unmeasured(item))]
         target = target_release()
         staged = {item.model.name: stage(item, target, progress) for item in due}
-        workshops = {item.model.name: Workshop(staged[item.model.name], target, progress) for item in due if item.due}
-        made = {item.model.name: make(workshops[item.model.name], item.due) for item in due if item.due}
+        workshops = {
+            item.model.name: Workshop(staged[item.model.name], target, progress) for item in due if item.candidates
+        }
+        made = {item.model.name: make(workshops[item.model.name], item.due) for item in due if item.candidates}
         prover = Prover(planned, staged, made, serve, progress)
         proofs = prover.systems()
         made = prover.candidates()
@@ -114,7 +116,14 @@ def build(
             )
             for item in due
         }
-        return [_result(item, published.get(item.model.name), quality) for item in planned]
+        return [_result(item, published.get(item.model.name), quality if targets else "") for item in planned]
+
+
+def _unmeasured(planned: Planned) -> bool:
+    """Whether no machine of this kind has measured the candidates of the version that stands."""
+    if planned.latest is None or not planned.candidates:
+        return False
+    return hardware().name not in manifest.read(planned.latest).measurements
 
 
 def _measure(workshop: Workshop, made: Sequence[Made]) -> dict[str, dict[str, Any]]:
@@ -132,6 +141,7 @@ def _measure(workshop: Workshop, made: Sequence[Made]) -> dict[str, dict[str, An
 
 
 def _result(planned: Planned, published: Manifest | None, quality: str) -> Result:
+    """What is told of a model; measurement and choice only where targets were asked for, which `quality` says."""
     if published is None:
         assert planned.latest is not None  # noqa: S101  # what has nothing to do has a version
         published = replace(manifest.read(planned.latest), seconds={})
@@ -148,8 +158,8 @@ def _result(planned: Planned, published: Manifest | None, quality: str) -> Resul
         records,
         published.files,
         {item.candidate.name: item.unavailable for item in planned.candidates if item.unavailable},
-        published.measurements.get(hardware().name, {}),
-        _choose(planned, published, quality),
+        published.measurements.get(hardware().name, {}) if quality else {},
+        _choose(planned, published, quality) if quality else None,
     )
 
 

@@ -82,7 +82,8 @@ class Prover:
     def _candidate(self, owner: Planned, one: Made) -> Made:
         ensembles = self.ensembles_of(owner)
         # The portable one is what the systems are proven with; what cannot run here is proven where it can.
-        if one.wanted.candidate is BASE or not one.runs_here or not ensembles:
+        proven = one.wanted.candidate is BASE and all(item.reason for item in ensembles)
+        if proven or not one.runs_here or not ensembles:
             return one
         path = _path([one.wanted.key, *(item.key for item in ensembles)])
         if not path.is_file():

@@ -200,6 +200,9 @@ def _in_words(name: str, run: Run) -> Run:
     def guarded(inputs: Arrays) -> Arrays:
         try:
             return run(inputs)
+        except MemoryError:
+            # Says something of the machine, nothing of the artefact.
+            raise
         except Exception as error:
             # Each runtime has exceptions of its own, without a common base.
             shapes = ", ".join(f"{tensor} {list(array.shape)}" for tensor, array in inputs.items())

@@ -75,11 +75,13 @@ def named_by_configs(folder: Path) -> Iterator[tuple[Candidate, Path]]:
     """
     for path in config.paths(folder):
         stated = config.read(path)
-        found = [candidate for candidate in here() if serves(stated, candidate)]
+        same_file = [candidate for candidate in here() if serves_file(stated, candidate)]
+        # An operator may run the same file through another provider, or with other settings.
+        found = [candidate for candidate in same_file if serves(stated, candidate)] or same_file[:1]
         if not found:
             raise ConfigContradiction(
                 f"{path}: backend {stated.backend or stated.platform!r} with the file "
-                f"{config.filename(stated)!r} is nothing that the build makes with these settings: it makes "
+                f"{config.filename(stated)!r} is nothing that the build makes: it makes "
                 f"{', '.join(f'{item.filename} for {item.target}' for item in CANDIDATES)}."
             )
         yield from ((candidate, path) for candidate in found)
@@ -87,6 +89,11 @@ def named_by_configs(folder: Path) -> Iterator[tuple[Candidate, Path]]:
 
 def serves(stated: ModelConfig, candidate: Candidate) -> bool:
     """Whether a config serves a candidate: its backend and its file, and the settings that set it apart."""
+    return serves_file(stated, candidate) and _settings(stated) == _settings_of(candidate)
+
+
+def serves_file(stated: ModelConfig, candidate: Candidate) -> bool:
+    """Whether a config serves a candidate's file, with whatever settings."""
     filenames = (config.filename(stated), *stated.cc_model_filenames.values())
     files = {PLAN_SUFFIX.sub("", name) for name in filenames}
     own = PLAN_SUFFIX.sub("", candidate.filename)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 COMMAND = [sys.executable, "-c", "from modelyard_ops.cli import main; main()"]
-VERBS = ("build", "list", "serve", "status", "stop", "perf", "doctor", "demo")
+VERBS = ("build", "verify", "explain", "list", "serve", "status", "stop", "perf", "doctor", "demo")
 
 
 def run(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -25,6 +25,8 @@ from modelyard_build.tensorrt_engine.options import EngineOptions, check_options
 from modelyard_build.tensorrt_engine.profiles import Profile, check_profiles
 
 QUALITIES: dict[str, Quality] = {"fp32": EXACT, "fp16": NEAR_HALF, "bf16": NEAR, "int8": QUANTISED, "fp8": QUANTISED}
+# What is not in 8 bits is in float16: a GPU gains nothing from 8 bits between float32 nodes.
+GRAPHS = {"int8": "int8-fp16"}
 # The least compute capability whose hardware has the dtype.
 NEEDS = {"bf16": (8, 0), "fp8": (8, 9)}
 
@@ -36,7 +38,7 @@ def candidates(target: str, suffix: str) -> tuple[Candidate, ...]:
             name=f"{target}-{precision}",
             target=target,
             precision=precision,
-            graph=precision,
+            graph=GRAPHS.get(precision, precision),
             filename=f"model.{precision}{suffix}",
             quality=quality,
             needs_gpu=True,
