@@ -8,12 +8,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint env bench gpu-check clean
+.PHONY: demo test test-slow lint env bench gpu-check clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   build and verify both systems, serve them, send real texts, measure, stop"
 	@echo "make test   everything that must pass: lint, types, import contracts, tests on the embedded Triton"
+	@echo "make test-slow   the tests that take minutes or gigabytes: MiniLM in int8, a graph over 2 GB"
 	@echo "make lint   ruff, mypy and the import contracts alone"
 	@echo "make bench  the benchmarks, each beside its limit"
 	@echo "make gpu-check  what this machine's GPU does through each runtime that is installed"
@@ -37,8 +38,12 @@ lint: $(STAMP)
 test: lint
 	@$(BIN)/pytest
 
+test-slow: $(STAMP)
+	@$(BIN)/pytest -m slow
+
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/serving_overhead.py
+	@$(BIN)/python benchmarks/targets.py text_embedder_encoder
 
 gpu-check: $(STAMP)
 	@$(BIN)/python scripts/gpu_check.py

@@ -6,8 +6,10 @@ interrupted build goes on where it was.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -218,10 +220,23 @@ def _write(workshop: Workshop, wanted: Wanted, folder: Path) -> None:
     candidate = wanted.candidate
     with new_folder(folder) as partial:
         (partial / "files").mkdir()
-        record = target_of(candidate).write(candidate, workshop.source(candidate.quality), partial / "files")
+        with _quiet("transformers"):
+            record = target_of(candidate).write(candidate, workshop.source(candidate.quality), partial / "files")
         if candidate.graph in workshop.reports:
             record = {**record, "graph": workshop.reports[candidate.graph]}
         (partial / "record.json").write_text(json.dumps(record))
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """A library's warnings about a module that is traced in a form it does not know are no news."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _prove(workshop: Workshop, wanted: Wanted, files: Path) -> tuple[dict[str, Any], str, str]:

@@ -110,7 +110,8 @@ class Prover:
             VerificationFailed: an answer is further away than the candidate's class allows, or a task's figure is.
             ServeFailed: Triton does not load it, or does not answer.
         """
-        quality = target_of(one.wanted.candidate).served_quality(one.wanted.candidate, hardware())
+        served_as = target_of(one.wanted.candidate).served_quality(one.wanted.candidate, hardware())
+        quality = replace(served_as, min_cosine=self._cosine_bound(owner, served_as))
         watch = Stopwatch(owner.model.name, self.progress)
         evidence, metrics = {}, {}
         with (
@@ -125,6 +126,16 @@ class Prover:
                 evidence[ensemble.name] = parity
                 metrics[ensemble.name] = self._evaluate(item, scratch.served_as(ensemble.name, one), served, quality)
         return Proof({"quality": quality.name, **evidence}, metrics, watch.seconds)
+
+    def _cosine_bound(self, owner: Planned, quality: Quality) -> float:
+        """What the class asks of this model's outputs: less, where PyTorch itself is further away in its dtype."""
+        bounds: list[float] = [
+            evidence["cosine_bound"]
+            for one in self.made[owner.model.name]
+            if one.wanted.candidate.quality.name == quality.name and not one.refused
+            for evidence in one.record["verification"]["outputs"].values()
+        ]
+        return min([quality.min_cosine, *bounds])
 
     def prove(self, planned: Planned, served: Served) -> Proof:
         """Holds a step or an ensemble, as it is served, against its reference.

@@ -136,6 +136,7 @@ def lacks_room(folder: Path) -> str:
     )
 
 
+@pytest.mark.slow
 def test_more_weights_than_protobuf_holds(tmp_path: Path) -> None:
     """A good 2 GiB of weights, for real: exported, checked, saved, loaded and verified against PyTorch."""
     if reason := lacks_room(tmp_path):

@@ -62,6 +62,7 @@ def unseen(files: Mapping[str, Path], width: int) -> Arrays:
     return tokenize(files, complaints.load(files["test"]).texts[:32], width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [3, 16, 64, 128, 256])
 def test_unseen_texts_keep_their_meaning(encoder: Encoder, int8: Converted, width: int) -> None:
     """The worst of 32 texts that no range was taken from has a cosine of 0.99 or more to the float32 graph's."""
@@ -70,6 +71,7 @@ def test_unseen_texts_keep_their_meaning(encoder: Encoder, int8: Converted, widt
     assert min_cosine(expected, answer) >= 0.99
 
 
+@pytest.mark.slow
 def test_most_of_the_work_is_int8(encoder: Encoder, int8: Converted) -> None:
     """At most a third of the multiplications stays in float32, and the report names their nodes."""
     assert int8.report["share_of_multiply_adds_kept"] <= 1 / 3

@@ -18,7 +18,15 @@ from modelyard_build.model import Array, Arrays, Model
 from modelyard_build.quality import EXACT, NEAR, NEAR_HALF, QUANTISED, Quality
 from modelyard_build.similarity import agreement
 from modelyard_build.targets import onnxruntime
-from modelyard_build.verify import Reference, Run, compare, noise_floor, run_module
+from modelyard_build.verify import (
+    LEAST_OWN_COSINE,
+    Reference,
+    Run,
+    compare,
+    cosine_bound,
+    noise_floor,
+    run_module,
+)
 from support.small_encoder import ENCODER, Encoder
 from support.small_models import POOLER
 
@@ -176,3 +184,15 @@ def test_the_classes_loosen_in_their_order() -> None:
         assert strict.min_cosine > loose.min_cosine
         assert strict.min_agreement > loose.min_agreement
         assert strict.max_metric_loss < loose.max_metric_loss
+
+
+def test_the_cosine_is_no_stricter_than_pytorch_itself() -> None:
+    """Where PyTorch in bfloat16 is further away than the class asks for, its own cosine is asked for, down to 0.999."""
+    exact = np.array([[1.0, 0.0]])
+
+    def turned(cosine: float) -> Array:
+        return np.array([[cosine, np.sqrt(1 - cosine**2)]])
+
+    for own, bound in ((0.99999, 0.9999), (0.9995, 0.9995), (0.5, LEAST_OWN_COSINE)):
+        assert cosine_bound(NEAR, [exact], [turned(own)]) == pytest.approx(bound)
+    assert cosine_bound(QUANTISED, [exact], []) == QUANTISED.min_cosine
