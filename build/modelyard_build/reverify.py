@@ -104,7 +104,7 @@ def _through_server(prover: Prover) -> Iterator[Finding]:
             yield _guarded(item, "through Triton", lambda item=item: prover.prove(item, triton).evidence)
     for item in prover.planned:
         for one in prover.made.get(item.model.name, []):
-            if prover.ensembles_of(item) and one.runs_here:
+            if prover.ensembles_of(item) and one.runs_here and not one.wanted.candidate.by_hand:
                 what = f"{one.name} through Triton"
                 yield _guarded(item, what, lambda item=item, one=one: prover.prove_candidate(item, one).evidence)
 

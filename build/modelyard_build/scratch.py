@@ -60,9 +60,7 @@ def served_as(name: str, one: Made) -> str:
 def candidate_config(model: Model, beside: Path, one: Made) -> str:
     """A config that serves the candidate."""
     candidate = one.wanted.candidate
-    # The embedded server's core knows no platform that is newer than itself; its backend goes by the file's name.
-    serving = replace(target_of(candidate).serving(candidate, model), platform="")
-    return config.render(model, warmup_tensors(model, beside), serving)
+    return config.render(model, warmup_tensors(model, beside), target_of(candidate).serving(candidate, model))
 
 
 def _with_step(ensemble: Ensemble, old: str, new: str, name: str) -> Ensemble:

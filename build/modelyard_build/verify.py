@@ -302,14 +302,14 @@ def noise_floor(reference: Sequence[Array], noisy: Sequence[Array], dtype: str =
 
 
 def cosine_bound(quality: Quality, reference: Sequence[Array], noisy: Sequence[Array]) -> float:
-    """The class's least cosine, or that of PyTorch's own answers in the class's dtype where these are further away.
+    """The class's least cosine, or a lower one that follows from PyTorch's own answers in the class's dtype.
 
-    No artefact in bfloat16 can be asked to be nearer than PyTorch is in bfloat16; beyond `LEAST_OWN_COSINE` the dtype
-    does not suit the model, whatever PyTorch makes of it.
+    An error of `noise_factor` times PyTorch's own turns a row that much further, and 1 minus the cosine grows with the
+    square of the angle. Below `LEAST_OWN_COSINE` the dtype does not suit the model, whatever PyTorch makes of it.
     """
     pairs = [(exact, own) for exact, own in zip(reference, noisy, strict=bool(noisy)) if np.isfinite(own).all()]
     own = min((min_cosine(exact, rounded) for exact, rounded in pairs), default=1.0)
-    return min(quality.min_cosine, max(own, LEAST_OWN_COSINE))
+    return min(quality.min_cosine, max(1 - quality.noise_factor**2 * (1 - own), LEAST_OWN_COSINE))
 
 
 def _errors(expected: Array, answer: Array) -> npt.NDArray[np.float64]:

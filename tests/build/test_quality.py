@@ -187,12 +187,12 @@ def test_the_classes_loosen_in_their_order() -> None:
 
 
 def test_the_cosine_is_no_stricter_than_pytorch_itself() -> None:
-    """Where PyTorch in bfloat16 is further away than the class asks for, its own cosine is asked for, down to 0.999."""
+    """Twice PyTorch's own error in bfloat16 is four times as far from a cosine of 1; the least that is asked is 0.999."""
     exact = np.array([[1.0, 0.0]])
 
     def turned(cosine: float) -> Array:
         return np.array([[cosine, np.sqrt(1 - cosine**2)]])
 
-    for own, bound in ((0.99999, 0.9999), (0.9995, 0.9995), (0.5, LEAST_OWN_COSINE)):
+    for own, bound in ((0.99999, 0.9999), (0.9999, 0.9996), (0.5, LEAST_OWN_COSINE)):
         assert cosine_bound(NEAR, [exact], [turned(own)]) == pytest.approx(bound)
     assert cosine_bound(QUANTISED, [exact], []) == QUANTISED.min_cosine
