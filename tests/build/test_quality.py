@@ -187,7 +187,7 @@ def test_the_classes_loosen_in_their_order() -> None:
 
 
 def test_the_cosine_is_no_stricter_than_pytorch_itself() -> None:
-    """Twice PyTorch's own error in bfloat16 is four times as far from a cosine of 1; the least that is asked is 0.999."""
+    """Twice PyTorch's own error in bfloat16 is four times as far from a cosine of 1, down to 0.999."""
     exact = np.array([[1.0, 0.0]])
 
     def turned(cosine: float) -> Array:
