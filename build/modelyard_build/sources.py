@@ -33,6 +33,14 @@ _PLUMBING = {
     "quality",
     "atomic",
     "targets.target",
+    # What refuses and reports in words.
+    "export_errors",
+    "export_guards",
+    "module_checks",
+    "weight_checks",
+    "fusion.patterns",
+    "fusion.of_onnxruntime",
+    "fusion.of_openvino",
 }
 # What the exporter writes; every other precision is made from it.
 BASE_PRECISION = "fp32"
