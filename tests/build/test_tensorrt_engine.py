@@ -128,7 +128,7 @@ def test_a_real_encoder_becomes_an_engine(tmp_path: Path, folder: Path, monkeypa
     graph = tmp_path / "encoder.onnx"
     onnx.save(export(ENCODER, ENCODER.load(files), files), graph)
     record = TARGET.write(FP32, source_of(ENCODER, graph), folder)
-    assert record["profiles"][0]["input_ids"] == {"min": [1, 3], "opt": [8, 128], "max": [32, 256]}
+    assert record["profiles"][0]["input_ids"] == {"min": [1, 3], "opt": [16, 128], "max": [32, 256]}
     assert record["engine_bytes"] > graph.stat().st_size * 0.9
     assert set(record["precisions"]) <= {"FP32", "INT64", "INT32", "BOOL"}
 
