@@ -58,7 +58,8 @@ def announced_config_name(repository: Path, asked: str | None) -> str | None:
     if asked is not None:
         return None if asked == PORTABLE else asked
     found = machine_configs(repository)
-    for line in found.lines:
+    # Where config.pbtxt serves as ever there is nothing to say.
+    for line in found.lines if found.name else []:
         stderr.print(line, style="dim", markup=False, soft_wrap=True)
     for line in found.missing:
         stderr.print(line, style="yellow", markup=False, soft_wrap=True)
