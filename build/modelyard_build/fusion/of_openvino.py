@@ -12,6 +12,7 @@ import openvino
 
 from modelyard_build.errors import ArtefactFailed
 from modelyard_build.fusion import patterns
+from modelyard_build.openvino_core import core
 
 # The norm and the sum before it are kernels of their own in the CPU plugin: no fusion is to be expected.
 NOT_FUSED = {"skip_layer_norm"}
@@ -45,7 +46,7 @@ def layers(path: Path, properties: Mapping[str, str]) -> list[Layer]:
         ArtefactFailed: OpenVINO does not load the artefact.
     """
     try:
-        compiled = openvino.Core().compile_model(path, "CPU", dict(properties))
+        compiled = core().compile_model(path, "CPU", dict(properties))
     except RuntimeError as error:
         raise ArtefactFailed(f"OpenVINO {openvino.__version__} does not load {path.name}: {error}") from error
     infos = [layer.get_rt_info() for layer in compiled.get_runtime_model().get_ops()]

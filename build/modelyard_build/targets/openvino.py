@@ -59,10 +59,11 @@ class OpenVino(Target):
         import openvino
 
         from modelyard_build import fusion
+        from modelyard_build.openvino_core import core
 
         graph = source.graph(candidate.graph)
         try:
-            model = openvino.Core().read_model(graph)
+            model = core().read_model(graph)
         except RuntimeError as error:
             raise ArtefactFailed(
                 f"{source.model.name}: OpenVINO {openvino.__version__} does not read {graph.name}: {_first_line(error)}"
@@ -105,8 +106,10 @@ def compiled(path: Path, properties: Mapping[str, str]) -> openvino.CompiledMode
     """
     import openvino
 
+    from modelyard_build.openvino_core import core
+
     try:
-        return openvino.Core().compile_model(path, "CPU", dict(properties))
+        return core().compile_model(path, "CPU", dict(properties))
     except RuntimeError as error:
         raise ArtefactFailed(
             f"OpenVINO {openvino.__version__} does not load {path.name}: {_first_line(error)}"
