@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard_build.model import Model
-from modelyard_build.repository import config, versions
+from modelyard_build.repository import config, layout, versions
 from modelyard_build.repository.hardware import Hardware
 from modelyard_build.stage import warmup_tensors
 from modelyard_build.targets import BASE, here, target_of
@@ -72,7 +72,7 @@ def write_config(
         ConfigContradiction: the file that stands cannot be read.
     """
     reason = _reason(measurement, best)
-    path = folder / config.CONFIGS / f"{hardware.name}.pbtxt"
+    path = folder / layout.CONFIGS / f"{hardware.name}.pbtxt"
     if best is BASE:
         stands = path.exists() and not serves(config.read(path), BASE)
         conflict = f"while it stands, config.pbtxt, which serves {BASE.name}, is not read on {hardware.name}"

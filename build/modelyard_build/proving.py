@@ -19,7 +19,7 @@ from modelyard_build.model import Arrays, Ensemble, Model, PythonModel
 from modelyard_build.plan import Planned
 from modelyard_build.progress import Progress, Stopwatch
 from modelyard_build.quality import EXACT, Quality
-from modelyard_build.repository import config
+from modelyard_build.repository import config, layout
 from modelyard_build.repository.hardware import hardware
 from modelyard_build.served import PROTOCOLS, Serve, Served, evaluate, verify_ensemble, verify_python_model
 from modelyard_build.sources import pinned_assets
@@ -197,7 +197,7 @@ class Prover:
         """The loosest class among the candidates that the steps' configs serve."""
         found = [EXACT]
         for item in self.planned:
-            path = item.folder / config.FILENAME
+            path = item.folder / layout.FILENAME
             if item.model.name in planned.steps and isinstance(item.model, Model) and path.exists():
                 stated = config.read(path)
                 served = [candidate for candidate in CANDIDATES if serves(stated, candidate)]

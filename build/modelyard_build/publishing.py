@@ -16,7 +16,7 @@ from modelyard_build.model import Tensor
 from modelyard_build.plan import Planned
 from modelyard_build.progress import Progress, Stopwatch
 from modelyard_build.proving import Proof
-from modelyard_build.repository import config, manifest, versions
+from modelyard_build.repository import layout, manifest, versions
 from modelyard_build.repository.manifest import Manifest
 from modelyard_build.repository.releases import Release
 from modelyard_build.sources import asset_hashes, libraries
@@ -116,7 +116,7 @@ def _write_beside(staged: Staged) -> None:
     for path in sorted(path for path in beside.rglob("*") if path.is_file()):
         versions.write_missing(folder / path.relative_to(beside), path.read_bytes())
     text = scratch.config_text(staged.planned.model, folder, beside)
-    versions.write_missing(folder / config.FILENAME, text.encode())
+    versions.write_missing(folder / layout.FILENAME, text.encode())
 
 
 def _manifest(publication: Publication, version: int, files: dict[str, dict[str, Any]]) -> Manifest:

@@ -12,7 +12,7 @@ from pathlib import Path
 from modelyard_build.artefacts import Made
 from modelyard_build.model import AnyModel, Ensemble, Model
 from modelyard_build.plan import Planned
-from modelyard_build.repository import config, samples
+from modelyard_build.repository import config, layout, samples
 from modelyard_build.stage import Staged, warmup_tensors
 from modelyard_build.targets import target_of
 
@@ -70,7 +70,7 @@ def _with_step(ensemble: Ensemble, old: str, new: str, name: str) -> Ensemble:
 
 def config_text(model: AnyModel, folder: Path, beside: Path) -> str:
     """The config.pbtxt that stands, or the one that will be written."""
-    path = folder / config.FILENAME
+    path = folder / layout.FILENAME
     return path.read_text() if path.exists() else config.render(model, warmup_tensors(model, beside))
 
 
@@ -88,7 +88,7 @@ def _lay_out(root: Path, item: Planned, staged: Staged | None, made: Sequence[Ma
 def _write(root: Path, text: str, files: Sequence[Path], beside: Sequence[Path]) -> None:
     """A model's folder: its config, links to the files of its version, its labels and warmup from where they stand."""
     (root / "1").mkdir(parents=True)
-    (root / config.FILENAME).write_text(text)
+    (root / layout.FILENAME).write_text(text)
     for name in (samples.LABELS, samples.WARMUP):
         source = next((folder / name for folder in beside if (folder / name).exists()), None)
         if source is not None and source.is_dir():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard_build.repository import config, versions
+from modelyard_build.repository import config, layout, versions
 from modelyard_build.repository.hardware import hardware
 from modelyard_ops.console import stderr
 
@@ -35,7 +35,7 @@ def machine_configs(repository: Path) -> MachineConfigs:
         BuildError: `MODELYARD_DEVICE` asks for a GPU that is not there, or a config cannot be read.
     """
     kind = hardware().name
-    paths = sorted(repository.glob(f"*/{config.CONFIGS}/{kind}.pbtxt"))
+    paths = sorted(repository.glob(f"*/{layout.CONFIGS}/{kind}.pbtxt"))
     if not paths:
         return MachineConfigs(None, [f"this machine is {kind}: no model has a config for it, config.pbtxt serves"], [])
     lines = [f"this machine is {kind}: {len(paths)} of the models have a config for it (--config-name default: none)"]

@@ -11,29 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
 
 from modelyard_build.errors import ConfigContradiction
 from modelyard_build.model import AnyModel, DynamicBatching, Ensemble, Model, PythonModel, Tensor
 from modelyard_build.repository import cc_model_filenames
+from modelyard_build.repository.layout import BACKEND_OF_PLATFORM, CONFIGS, DEFAULT_FILENAMES, FILENAME
+from modelyard_build.repository.model_config import model_config_pb2
 
-FILENAME = "config.pbtxt"
-# Where the configs for kinds of machines stand: Triton's --model-config-name picks one by its stem.
-CONFIGS = "configs"
-BACKEND_OF_PLATFORM = {
-    "onnxruntime_onnx": "onnxruntime",
-    "tensorrt_plan": "tensorrt",
-    "pytorch_libtorch": "pytorch",
-    "torch_aoti": "pytorch",
-}
-DEFAULT_FILENAMES = {
-    "onnxruntime": "model.onnx",
-    "openvino": "model.xml",
-    "pytorch": "model.pt",
-    "tensorrt": "model.plan",
-    "tensorrt_rtx": "model.plan",
-    "python": "model.py",
-}
 # config.pbtxt names strings differently from the protocol; every other datatype only gets a prefix.
 _DATA_TYPES = {"BYTES": "TYPE_STRING"}
 

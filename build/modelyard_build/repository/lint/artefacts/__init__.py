@@ -1,0 +1,58 @@
+"""What an artefact's header says, read without the runtime that serves it: one reader for each backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of an artefact.
+
+    Attributes:
+        name: as Triton must call it.
+        dtype: as config.pbtxt has it, such as "TYPE_FP32"; empty where the artefact does not say, or Triton has none.
+        shape: all sizes, the batch first where the artefact has one; -1 where they vary. None: not even the rank.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What is known of an artefact.
+
+    Attributes:
+        path: the file, or the folder where the backend takes one.
+        inputs: those that a request must give; None where the file does not tell.
+        outputs: likewise.
+        optional_inputs: names of inputs that have a default in the graph.
+        problem: why nothing is known; empty: something is.
+        details: what only the backend's own rules ask for, such as "opset", "ir_version", "external_files", "profiles".
+    """
+
+    path: Path
+    inputs: tuple[TensorInfo, ...] | None = None
+    outputs: tuple[TensorInfo, ...] | None = None
+    optional_inputs: frozenset[str] = frozenset()
+    problem: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+# A reader is given the path and the version's manifest, and raises nothing.
+Reader = Callable[[Path, Mapping[str, Any]], Artefact]
+
+READERS: dict[str, Reader] = {}
+
+
+def read_artefact(path: Path, backend: str, manifest: Mapping[str, Any]) -> Artefact:
+    """What is known of a file that a backend serves; raises nothing."""
+    reader = READERS.get(backend)
+    if reader is None:
+        return Artefact(path, problem=f"files of backend {backend!r} are not read")
+    return reader(path, manifest)
