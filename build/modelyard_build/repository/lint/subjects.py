@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -79,10 +79,17 @@ class Repositories:
 
 @dataclass
 class Repository:
-    """A folder of models."""
+    """A folder of models.
+
+    Attributes:
+        path: the folder.
+        settings: what it is held against.
+        proposed: texts of configs that are not written yet, by path; they stand for what is on disk.
+    """
 
     path: Path
     settings: Settings
+    proposed: Mapping[Path, str] = field(default_factory=dict)
 
     @cached_property
     def entries(self) -> dict[str, Entry]:
@@ -213,6 +220,9 @@ class Config:
     @cached_property
     def _read(self) -> tuple[str, str]:
         """The text, and why there is none."""
+        proposed = self.model.repository.proposed
+        if self.path in proposed:
+            return proposed[self.path], ""
         try:
             with self.path.open("rb") as file:
                 content = file.read(MAX_CONFIG_BYTES + 1)
