@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,20 @@ SUFFIXES = (".yml", ".yaml")
 MAX_BYTES = 4 << 20
 
 
-def read_deployment(path: Path, settings: Settings) -> Deployment:
+def read_deployment(path: Path, settings: Settings, proposed: Mapping[Path, str] | None = None) -> Deployment:
     """A deployment file, its tags of Compose (`!reset`) and others taken for plain values.
 
     Args:
         path: the file.
         settings: what it is held against.
+        proposed: texts that are not written yet, by path; they stand for what is on disk.
 
     Raises:
         BuildError: it cannot be read, or is no YAML.
     """
     import yaml
 
-    text = _text(path)
+    text = proposed[path] if proposed and path in proposed else _text(path)
     loader = _loader()
     try:
         documents: list[Any] = list(yaml.load_all(text, Loader=loader))  # noqa: S506 (a SafeLoader)

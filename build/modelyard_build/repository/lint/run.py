@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelyard_build.repository.lint.ignores import Ignores, ignores
 from modelyard_build.repository.lint.rule import Edit, Raised, Rule, Severity
-from modelyard_build.repository.lint.rules import RULES
+from modelyard_build.repository.lint.rules import BY_CODE, RULES
 from modelyard_build.repository.lint.settings import Settings
-from modelyard_build.repository.lint.subjects import Config, Deployment, Repository, subjects
+from modelyard_build.repository.lint.subjects import Config, Deployment, Model, Repositories, Repository
 from modelyard_build.repository.text_format.syntax import Document
 
 # What tells of a config that cannot be parsed looks at each; every other rule at valid ones alone.
 UNPARSABLE = "MY101"
-_IGNORED = re.compile(r"#\s*modelyard:\s*ignore\[([A-Z0-9,\s]+)\]")
+# From so many models on, several processes pay for their start.
+SPLIT_FROM = 128
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,33 @@ class Finding:
         return self.rule.severity
 
 
+@dataclass
+class Judged:
+    """What the rules said of some subjects.
+
+    Attributes:
+        findings: those that are to be said.
+        ignores: the comments that were met, by file.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    ignores: dict[Path, Ignores] = field(default_factory=dict)
+
+    def add(self, other: Judged) -> None:
+        """Takes up what was said of other subjects."""
+        self.findings += other.findings
+        for path, met in other.ignores.items():
+            self.ignores.setdefault(path, met).used |= met.used
+
+
 def lint(
-    repositories: Sequence[Repository], deployments: Sequence[Deployment], settings: Settings, rules: Collection[Rule]
+    repositories: Sequence[Repository],
+    deployments: Sequence[Deployment],
+    settings: Settings,
+    rules: Collection[Rule],
+    *,
+    only: Collection[Path] | None = None,
+    processes: int = 1,
 ) -> list[Finding]:
     """Everything the rules find, by file and line.
 
@@ -58,27 +84,55 @@ def lint(
         deployments: the files that say how it is started.
         settings: what all of it is held against.
         rules: those that are asked.
+        only: the folders of the models that are meant; None: all of them.
+        processes: how many may share the work where there are many models. They are forked: a process that has
+            threads asks for 1.
     """
-    found: list[Finding] = []
-    for subject in (*subjects(list(repositories), settings), *deployments):
-        found += check(subject, rules)
+    models = [
+        model
+        for repository in repositories
+        for model in repository.models.values()
+        if only is None or model.folder in only
+    ]
+    if processes > 1 and len(models) >= SPLIT_FROM:
+        from modelyard_build.repository.lint.parallel import judge_in_processes
+
+        judged = judge_in_processes(models, rules, processes)
+    else:
+        judged = judge_models(models, rules)
+    for subject in (Repositories(list(repositories), settings), *repositories, *deployments):
+        judged.add(judge(subject, rules))
+    found = judged.findings if only is None else [each for each in judged.findings if _is_about(each, only)]
+    found += _of_comments(judged.ignores.values(), rules)
     return sorted(found, key=lambda finding: (finding.path, finding.line, finding.column, finding.rule.code))
 
 
-def check(subject: object, rules: Iterable[Rule] = RULES) -> list[Finding]:
+def check(subject: object, rules: Collection[Rule] = RULES) -> list[Finding]:
     """What the rules about a kind of subject find in one."""
+    return judge(subject, rules).findings
+
+
+def judge_models(models: Iterable[Model], rules: Collection[Rule]) -> Judged:
+    """What the rules find in models and their configs."""
+    judged = Judged()
+    for model in models:
+        for subject in (model, *model.configs):
+            judged.add(judge(subject, rules))
+    return judged
+
+
+def judge(subject: object, rules: Collection[Rule]) -> Judged:
+    """What the rules about a kind of subject find in one, and the comments of the files that they found it in."""
     asked = [rule for rule in rules if isinstance(subject, rule.subject)]
-    if isinstance(subject, Config):
-        if not subject.is_valid:
-            asked = [rule for rule in asked if rule.code == UNPARSABLE]
-        document = subject.document
-        found = [placed(rule, raised, document) for rule in asked for raised in rule.check(subject)]
-        return [finding for finding in found if not _is_ignored(finding, document)]
-    if isinstance(subject, Deployment):
-        document = Document(subject.text)
-        found = [placed(rule, raised, document) for rule in asked for raised in rule.check(subject)]
-        return [finding for finding in found if not _is_ignored(finding, document)]
-    return [placed(rule, raised, Document("")) for rule in asked for raised in rule.check(subject)]
+    if isinstance(subject, Config) and not subject.is_valid:
+        asked = [rule for rule in asked if rule.code == UNPARSABLE]
+    judged = Judged()
+    for rule in asked:
+        for raised in rule.check(subject):
+            _take(judged, subject, rule, raised)
+    if isinstance(subject, Config | Deployment):
+        _ignores_of(judged, subject)
+    return judged
 
 
 def placed(rule: Rule, raised: Raised, document: Document) -> Finding:
@@ -92,26 +146,61 @@ def placed(rule: Rule, raised: Raised, document: Document) -> Finding:
     )
 
 
-def _is_ignored(finding: Finding, document: Document) -> bool:
-    """Whether a comment on its line, or alone on the line above, asks to say nothing of it."""
-    if not finding.line:
-        return any(finding.rule.code in codes for codes in _head_codes(document))
-    if finding.rule.code in _codes(finding.source):
-        return True
-    above = document.line(finding.line - 1).strip() if finding.line > 1 else ""
-    return above.startswith("#") and finding.rule.code in _codes(above)
+def _take(judged: Judged, subject: object, rule: Rule, raised: Raised) -> None:
+    """Adds a finding, unless a comment of its file asks to say nothing of it."""
+    file = _file_of(subject, raised.path)
+    finding = placed(rule, raised, _document(file))
+    met = _ignores_of(judged, file) if file else None
+    if met is None or not met.cover(rule.code, finding.line):
+        judged.findings.append(finding)
 
 
-def _codes(line: str) -> list[str]:
-    found = _IGNORED.search(line)
-    return [code.strip() for code in found[1].split(",")] if found else []
+def _file_of(subject: object, path: Path) -> Config | Deployment | None:
+    """The file whose comments are asked about a finding; for a folder or an artefact the model's config.pbtxt."""
+    if isinstance(subject, Config | Deployment) and subject.path == path:
+        return subject
+    for repository in _repositories_of(subject):
+        if repository.path in path.parents and (
+            model := repository.models.get(path.relative_to(repository.path).parts[0])
+        ):
+            return next((config for config in model.configs if config.path == path), model.config)
+    return None
 
 
-def _head_codes(document: Document) -> list[list[str]]:
-    """What the comments before the first field ignore: a finding about the whole file has no line of its own."""
-    head = []
-    for line in document.text.splitlines():
-        if line.strip() and not line.lstrip().startswith("#"):
-            break
-        head.append(_codes(line))
-    return head
+def _repositories_of(subject: object) -> list[Repository]:
+    if isinstance(subject, Repositories):
+        return subject.repositories
+    if isinstance(subject, Config):
+        subject = subject.model
+    if isinstance(subject, Model):
+        subject = subject.repository
+    return [subject] if isinstance(subject, Repository) else []
+
+
+def _document(file: Config | Deployment | None) -> Document:
+    if isinstance(file, Config):
+        return file.document
+    return Document(file.text if file else "")
+
+
+def _ignores_of(judged: Judged, file: Config | Deployment) -> Ignores | None:
+    if file.path not in judged.ignores and (
+        found := ignores(file.path, _document(file), yaml=isinstance(file, Deployment))
+    ):
+        judged.ignores[file.path] = found
+    return judged.ignores.get(file.path)
+
+
+def _is_about(finding: Finding, folders: Collection[Path]) -> bool:
+    return any(folder == finding.path or folder in finding.path.parents for folder in folders)
+
+
+def _of_comments(met: Iterable[Ignores], rules: Collection[Rule]) -> list[Finding]:
+    """What the rules about comments find, once it is known which of them had an effect."""
+    found = []
+    for each in met:
+        each.asked, each.known = frozenset(rule.code for rule in rules), frozenset(BY_CODE)
+        document = Document(each.text)
+        asked = [rule for rule in rules if rule.subject is Ignores]
+        found += [placed(rule, raised, document) for rule in asked for raised in rule.check(each)]
+    return found
