@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelyard_build.repository.text_format.splice import Edit
+
 
 class Severity(enum.Enum):
     """How bad a finding is."""
@@ -27,20 +29,6 @@ class Verdict(enum.Enum):
     LOADS = "Triton loads the model and says nothing"
     # It takes a GPU, another release, or a file that no server reads.
     UNSEEN = "not seen by a server on a CPU"
-
-
-@dataclass(frozen=True)
-class Edit:
-    """A piece of a text replaced by another.
-
-    Attributes:
-        start, end: the place of what is replaced, in characters.
-        text: what comes in its place.
-    """
-
-    start: int
-    end: int
-    text: str
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelyard_build.repository.lint.ignores import Ignores, ignores
-from modelyard_build.repository.lint.rule import Edit, Raised, Rule, Severity
+from modelyard_build.repository.lint.rule import Raised, Rule, Severity
 from modelyard_build.repository.lint.rules import BY_CODE, RULES
 from modelyard_build.repository.lint.settings import Settings
 from modelyard_build.repository.lint.subjects import Config, Deployment, Model, Repositories, Repository
+from modelyard_build.repository.text_format.splice import Edit
 from modelyard_build.repository.text_format.syntax import Document
 
 # What tells of a config that cannot be parsed looks at each; every other rule at valid ones alone.

@@ -17,11 +17,12 @@ from typing import Any
 
 from modelyard_build.repository.layout import BACKEND_OF_PLATFORM, CONFIGS, DEFAULT_FILENAMES, FILENAME
 from modelyard_build.repository.lint.artefacts import Artefact, read_artefact
-from modelyard_build.repository.lint.rule import Edit, Raised
+from modelyard_build.repository.lint.rule import Raised
 from modelyard_build.repository.lint.settings import Settings
 from modelyard_build.repository.model_config import ModelConfig
 from modelyard_build.repository.text_format.binding import Bound, Place, bind
 from modelyard_build.repository.text_format.binding import Path as FieldPath
+from modelyard_build.repository.text_format.splice import Edit
 from modelyard_build.repository.text_format.syntax import Document, parse
 
 # Larger than any config that a person or a tool writes; Triton's parser would take minutes for more.

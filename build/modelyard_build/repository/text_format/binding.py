@@ -5,18 +5,30 @@ The rules are those of protobuf's C++ parser, by which Triton reads; its descrip
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import itertools
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message as Proto
-from google.protobuf.text_encoding import CUnescape
 
-from modelyard_build.repository.text_format.syntax import Document, Field, Listing, Message, Problem, Scalar, Value
+from modelyard_build.repository.text_format.strings import unescaped
+from modelyard_build.repository.text_format.syntax import (
+    Document,
+    Field,
+    Listing,
+    Message,
+    Problem,
+    Scalar,
+    Value,
+    clipped,
+)
 
 # Names of fields, with the index of an element or the key of a map's entry after the name of what repeats.
 Path = tuple[str | int, ...]
@@ -30,9 +42,11 @@ _INTEGERS = {
 _FLOATS = {FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE}
 _BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
 _INTEGER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
-_ESCAPES = re.compile(
-    r"""(?:[^\\]|\\(?:[abfnrtv\\'"?]|[0-7]{1,3}|[xX][0-9a-fA-F]{1,2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}))*"""
-)
+# More digits than any field holds; Python refuses to convert thousands of them.
+_MOST_DIGITS = 20
+# A text that is something else altogether has a problem at every word; nobody reads on.
+_MOST_PROBLEMS = 100
+_LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +70,14 @@ class Bound:
         message: what could be understood.
         places: where each stated value stands. A repeated field has the place of its first statement under its name,
             and the place of each element under the name and the index.
-        problems: what the C++ parser would refuse, in the order of the text.
+        problems: what the C++ parser would refuse, in the order of the text; no more than a hundred.
+        lost: what the parser takes and Triton then reads as empty: strings that are not UTF-8.
     """
 
     message: Any
     places: dict[Path, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    lost: list[Problem] = field(default_factory=list)
 
 
 def bind(document: Document, message: Proto) -> Bound:
@@ -72,7 +88,8 @@ def bind(document: Document, message: Proto) -> Bound:
         message: an empty message, which is filled.
     """
     bound = Bound(message)
-    _Binder(bound).fields(document.fields, message, ())
+    with contextlib.suppress(_TooMany):
+        _Binder(bound).fields(document.fields, message, ())
     if document.problem is not None:
         bound.problems.append(document.problem)
     bound.problems.sort(key=lambda problem: problem.start)
@@ -83,34 +100,36 @@ class _Refused(Exception):
     """A value that does not fit its field."""
 
 
+class _TooMany(Exception):
+    """More problems than anybody reads."""
+
+
 class _Binder:
     def __init__(self, bound: Bound) -> None:
         self._bound = bound
         self._places = bound.places
+        # The places below each entry of a map: they go when its key is stated again.
+        self._below: dict[Path, list[Path]] = {}
+        self._lost: set[Path] = set()
 
     def fields(self, fields: list[Field], message: Any, path: Path) -> None:
-        descriptor = message.DESCRIPTOR
-        known = _fields_of(descriptor)
-        oneofs: dict[str, str] = {}
+        known = _fields_of(message.DESCRIPTOR)
         for stated in fields:
             described = known.get(stated.name)
             if described is None:
-                self._problem(_unknown(stated.name, descriptor), stated)
-                continue
-            oneof = described.containing_oneof
-            if oneof and (other := oneofs.setdefault(oneof.name, stated.name)) != stated.name:
-                self._problem(f"{stated.name} stands beside {other}; only one of them may be there", stated)
-                continue
-            if described.is_repeated:
+                self._problem(_unknown(stated.name, message.DESCRIPTOR), stated)
+            elif not stated.colon and described.message_type is None:
+                self._problem(f"after {stated.name!r} a ':' is missing; only messages go without", stated)
+            elif described.is_repeated:
                 self._repeated(stated, described, message, (*path, stated.name))
+            elif (other := _other_of_oneof(message, described)) is not None:
+                self._problem(f"{stated.name} stands beside {other}; only one of them may be there", stated)
+            elif _is_set(message, described) or (*path, stated.name) in self._lost:
+                self._problem(f"{stated.name} is stated twice, and only once is allowed; take one away", stated)
             else:
                 self._singular(stated, described, message, (*path, stated.name))
 
     def _singular(self, stated: Field, described: FieldDescriptor, message: Any, path: Path) -> None:
-        if path in self._places:
-            first = self._places[path].field
-            self._problem(f"{stated.name} is stated twice, and only once is allowed", stated, first)
-            return
         if isinstance(stated.value, Listing):
             self._problem(f"{stated.name} has one value, not a list: take the square brackets away", stated.value)
             return
@@ -120,7 +139,10 @@ class _Binder:
                 getattr(message, stated.name).SetInParent()
                 self.fields(inner.fields, getattr(message, stated.name), path)
         else:
+            lost = len(self._bound.lost)
             self._assign(stated.value, described, lambda value: setattr(message, stated.name, value))
+            if len(self._bound.lost) > lost:
+                self._lost.add(path)
 
     def _repeated(self, stated: Field, described: FieldDescriptor, message: Any, path: Path) -> None:
         self._places.setdefault(path, Place(stated, stated.value))
@@ -140,48 +162,53 @@ class _Binder:
                     self.fields(inner.fields, target.add(), place)
 
     def _entry(self, stated: Field, inner: Message, entry: Descriptor, target: Any, path: Path) -> None:
-        """One entry of a map, written as a message of `key` and `value`."""
-        found = {part.name: part for part in inner.fields}
-        for part in inner.fields:
-            if part.name not in ("key", "value"):
-                self._problem(f"an entry of {stated.name} has key and value, and no {part.name!r}", part)
-            elif found[part.name] is not part:
-                self._problem(f"{part.name} is stated twice, and only once is allowed", part)
-        keys: list[Any] = []
-        if "key" in found:
-            self._assign_part(found["key"], entry.fields_by_name["key"], keys)
-        key = keys[0] if keys else entry.fields_by_name["key"].default_value
-        place: Path = (*path, key)
+        """One entry of a map, written as a message of `key` and `value`; a key that comes again replaces its entry."""
+        parts = self._parts_of(stated, inner, entry)
+        key_part, value_part = parts.get("key"), parts.get("value")
+        keys = [entry.fields_by_name["key"].default_value]
+        if key_part is not None:
+            self._assign(key_part.value, entry.fields_by_name["key"], keys.append)
+        place: Path = (*path, keys[-1])
+        for below in self._below.pop(place, ()):
+            self._places.pop(below, None)
         self._places[place] = Place(stated, inner)
-        key_place, value_place = (*place, "key"), (*place, "value")
-        if "key" in found:
-            self._places[key_place] = Place(found["key"], found["key"].value)
-        described = entry.fields_by_name["value"]
-        value = found.get("value")
-        if described.message_type is None:
-            values: list[Any] = []
-            if value is not None:
-                self._assign_part(value, described, values)
-                self._places[value_place] = Place(value, value.value)
-            target[key] = values[0] if values else described.default_value
-        else:
-            # A key that is stated again replaces the entry.
-            if key in target:
-                del target[key]
-            filled = target[key]
-            message = self._message_of(value, value.value) if value is not None else None
-            for known in [
-                known for known in self._places if known[: len(place)] == place and len(known) > len(place) + 1
-            ]:
-                del self._places[known]
-            if message is not None:
-                self.fields(message.fields, filled, place)
+        for name, part in parts.items():
+            self._places[(*place, name)] = Place(part, part.value)
+        before = len(self._places)
+        self._value_of(entry.fields_by_name["value"], value_part, target, place)
+        added = itertools.islice(reversed(self._places), len(self._places) - before)
+        self._below[place] = [*((*place, name) for name in parts), *added]
 
-    def _assign_part(self, part: Field, described: FieldDescriptor, into: list[Any]) -> None:
-        if isinstance(part.value, Listing):
-            self._problem(f"{part.name} has one value, not a list: take the square brackets away", part.value)
-        else:
-            self._assign(part.value, described, into.append)
+    def _parts_of(self, stated: Field, inner: Message, entry: Descriptor) -> dict[str, Field]:
+        """The key and the value of a map's entry, those that are stated well enough to be read."""
+        parts: dict[str, Field] = {}
+        for part in inner.fields:
+            described = entry.fields_by_name.get(part.name)
+            if described is None:
+                self._problem(f"an entry of {stated.name} has key and value, and no {clipped(part.name)!r}", part)
+            elif part.name in parts:
+                self._problem(f"{part.name} is stated twice, and only once is allowed; take one away", part)
+            elif isinstance(part.value, Listing):
+                self._problem(f"{part.name} has one value, not a list: take the square brackets away", part.value)
+            elif not part.colon and described.message_type is None:
+                self._problem(f"after {part.name!r} a ':' is missing; only messages go without", part)
+            else:
+                parts[part.name] = part
+        return parts
+
+    def _value_of(self, described: FieldDescriptor, part: Field | None, target: Any, place: Path) -> None:
+        key = place[-1]
+        if described.message_type is None:
+            values = [described.default_value]
+            if part is not None:
+                self._assign(part.value, described, values.append)
+            target[key] = values[-1]
+            return
+        if key in target:
+            del target[key]
+        filled = target[key]
+        if part is not None and (inner := self._message_of(part, part.value)):
+            self.fields(inner.fields, filled, place)
 
     def _message_of(self, stated: Field, value: Value) -> Message | None:
         if isinstance(value, Message):
@@ -189,22 +216,42 @@ class _Binder:
         self._problem(f"{stated.name} is a message: write {stated.name} {{ … }}", value)
         return None
 
-    def _assign(self, value: Value, described: FieldDescriptor, assign: Any) -> bool:
+    def _assign(self, value: Value, described: FieldDescriptor, assign: Callable[[Any], None]) -> bool:
         try:
             if not isinstance(value, Scalar):
                 raise _Refused(f"{described.name} is {_wanted(described)}, not a message")
             assign(_scalar(value, described))
+        except UnicodeDecodeError as error:
+            said = f"{described.name} is not UTF-8 at its byte {error.start}; Triton reads an empty string"
+            self._bound.lost.append(Problem(said, value.start, value.end))
+            assign("")
         except _Refused as refused:
             self._problem(str(refused), value)
             return False
         return True
 
-    def _problem(self, message: str, at: Field | Value, first: Field | None = None) -> None:
+    def _problem(self, message: str, at: Field | Value) -> None:
         end = at.name_end if isinstance(at, Field) else at.end
         start = at.name_start if isinstance(at, Field) else at.start
-        if first is not None:
-            message += "; take one of the two away"
         self._bound.problems.append(Problem(message, start, end))
+        if len(self._bound.problems) >= _MOST_PROBLEMS:
+            raise _TooMany
+
+
+def _is_set(message: Any, described: FieldDescriptor) -> bool:
+    """Whether a field has a value already, as C++ sees it: a number or word that is the default is none."""
+    if described.has_presence:
+        return bool(message.HasField(described.name))
+    value = getattr(message, described.name)
+    return bool(value != described.default_value or (isinstance(value, float) and math.copysign(1, value) < 0))
+
+
+def _other_of_oneof(message: Any, described: FieldDescriptor) -> str | None:
+    """The field that is set of a group of which only one may be."""
+    if described.containing_oneof is None:
+        return None
+    found = message.WhichOneof(described.containing_oneof.name)
+    return None if found == described.name else found
 
 
 @cache
@@ -224,7 +271,7 @@ def _scalar(value: Scalar, described: FieldDescriptor) -> Any:
         return _enum(value, described, described.enum_type.values_by_name)
     if kind == FieldDescriptor.CPPTYPE_STRING:
         if value.kind != "string":
-            raise _Refused(f'{described.name} is a string: write "{text}"')
+            raise _Refused(f'{described.name} is a string: write "{clipped(text)}"')
         return _string(value, described)
     if value.kind == "string":
         raise _Refused(f"{described.name} is {_wanted(described)}, not a string: take the quotes away")
@@ -239,11 +286,21 @@ def _integer(value: Scalar, described: FieldDescriptor, low: int, high: int) -> 
     text = value.pieces[0]
     if value.kind != "number" or not _INTEGER.fullmatch(text):
         raise _Refused(f"{described.name} is {_wanted(described)}, not {_written(value)}")
-    number = int(text, 16 if text[:2] in ("0x", "0X") else 8 if text[0] == "0" else 10)
-    number = -number if value.negative else number
-    if not low <= number <= high:
+    if value.negative and low == 0:
+        raise _Refused(f"{described.name} is {_wanted(described)} without a minus, not {_written(value)}")
+    number = _number(text)
+    if number is None or not low <= (number := -number if value.negative else number) <= high:
         raise _Refused(f"{described.name} is {_wanted(described)} from {low} to {high}; {_written(value)} is outside")
     return number
+
+
+def _number(text: str) -> int | None:
+    """Decimal, hexadecimal or octal; None where no field could hold it."""
+    if text[:2] in ("0x", "0X"):
+        return int(text, 16)
+    if text[0] == "0":
+        return int(text, 8)
+    return int(text) if len(text) <= _MOST_DIGITS else None
 
 
 def _float(value: Scalar, described: FieldDescriptor) -> float:
@@ -259,9 +316,9 @@ def _float(value: Scalar, described: FieldDescriptor) -> float:
 def _bool(value: Scalar, described: FieldDescriptor) -> bool:
     text = value.pieces[0]
     if not value.negative:
-        if value.kind == "number" and _INTEGER.fullmatch(text) and text.strip("0xX") in ("", "1"):
-            return text.endswith("1")
-        if text in _BOOLS:
+        if value.kind == "number" and _INTEGER.fullmatch(text) and (number := _number(text)) in (0, 1):
+            return number == 1
+        if value.kind == "identifier" and text in _BOOLS:
             return _BOOLS[text]
     raise _Refused(f"{described.name} is true or false, not {_written(value)}")
 
@@ -272,22 +329,23 @@ def _enum(value: Scalar, described: FieldDescriptor, names: Mapping[str, Any]) -
         raise _Refused(f"{described.name} is one of {_some(names)}, without quotes")
     if value.kind == "number":
         return _integer(value, described, *_INTEGERS[FieldDescriptor.CPPTYPE_INT32])
-    if text not in names or value.negative:
-        raise _Refused(f"{described.name} has no value {text}.{_close(text, list(names)) or ' It is ' + _some(names)}")
+    if value.negative or text not in names:
+        close = _close(text, list(names)) or f" It is {_some(names)}"
+        raise _Refused(f"{described.name} has no value {_written(value)}.{close}")
     return int(names[text].number)
 
 
 def _string(value: Scalar, described: FieldDescriptor) -> str:
-    read = b""
-    for piece in value.pieces:
-        inner = piece[1:-1]
-        if not _ESCAPES.fullmatch(inner):
-            raise _Refused(f"{described.name} has an escape that is none: write \\\\ for a backslash")
-        read += CUnescape(inner.replace("\\?", "?")) if "\\" in inner else inner.encode("utf-8", "surrogateescape")
-    try:
-        return read.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _Refused(f"{described.name} is not UTF-8 at its byte {error.start}") from None
+    """The string of all its pieces.
+
+    Raises:
+        _Refused: an escape is none.
+        UnicodeDecodeError: the bytes are no text.
+    """
+    read = [unescaped(piece[1:-1]) for piece in value.pieces]
+    if any(piece is None for piece in read):
+        raise _Refused(f"{described.name} has an escape that is none: write \\\\ for a backslash")
+    return b"".join(piece for piece in read if piece is not None).decode("utf-8")
 
 
 def _wanted(described: FieldDescriptor) -> str:
@@ -301,7 +359,7 @@ def _wanted(described: FieldDescriptor) -> str:
 
 
 def _written(value: Scalar) -> str:
-    return ("-" if value.negative else "") + " ".join(value.pieces)
+    return clipped(("-" if value.negative else "") + " ".join(value.pieces))
 
 
 def _some(names: Any) -> str:
@@ -310,6 +368,8 @@ def _some(names: Any) -> str:
 
 
 def _close(name: str, names: list[str]) -> str:
+    if len(name) > _LONGEST_NAME:
+        return ""
     found = difflib.get_close_matches(name, names, 1, 0.6)
     if not found and (upper := difflib.get_close_matches(f"TYPE_{name.upper()}", names, 1, 0.8)):
         found = upper
@@ -319,7 +379,7 @@ def _close(name: str, names: list[str]) -> str:
 def _unknown(name: str, descriptor: Descriptor) -> str:
     known = list(_fields_of(descriptor))
     where = "a config" if descriptor.name == "ModelConfig" else descriptor.name
-    message = f"{where} has no field {name!r}."
+    message = f"{where} has no field {clipped(name)!r}."
     if close := _close(name, known):
         return message + close
     if elsewhere := _homes(descriptor.file.message_types_by_name["ModelConfig"]).get(name):

@@ -11,6 +11,7 @@ from modelyard_build.repository.text_format.tokens import END, Token, tokens
 # Deeper than any config; a limit keeps a hostile file from exhausting the stack.
 MAX_DEPTH = 64
 _CLOSING = {"{": "}", "<": ">"}
+_LONGEST_SAID = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class Field:
         name_start, name_end: the place of the name.
         value: what follows.
         end: where it ends; a comma or semicolon after it is part of it.
+        colon: whether a colon stands before the value.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Field:
     name_end: int
     value: Value
     end: int
+    colon: bool = True
 
 
 @dataclass
@@ -173,7 +176,8 @@ class _Parser:
         if name.kind != "identifier":
             raise _SyntaxError(f"a field's name is expected here, not {_said(name)}", name)
         self._advance()
-        if self._is(":"):
+        colon = self._is(":")
+        if colon:
             self._advance()
             value: Value = self._listing(depth) if self._is("[") else self._value(depth)
         elif self._token.text in _CLOSING:
@@ -181,12 +185,12 @@ class _Parser:
         elif self._is("["):
             value = self._listing(depth)
             if any(isinstance(item, Scalar) for item in value.items):
-                raise _SyntaxError(f"after {name.text!r} a ':' is missing; only messages go without", name)
+                raise _SyntaxError(f"after {clipped(name.text)!r} a ':' is missing; only messages go without", name)
         else:
-            raise _SyntaxError(f"after {name.text!r} a ':' is expected, not {_said(self._token)}", self._token)
+            raise _SyntaxError(f"after {clipped(name.text)!r} a ':' is expected, not {_said(self._token)}", self._token)
         if self._is(",") or self._is(";"):
             self._advance()
-        return Field(name.text, name.start, name.end, value, self._last_end)
+        return Field(name.text, name.start, name.end, value, self._last_end, colon)
 
     def _value(self, depth: int) -> Scalar | Message:
         return self._message(depth) if self._token.text in _CLOSING else self._scalar()
@@ -235,15 +239,20 @@ class _Parser:
         while token.kind == "string" and self._token.kind == "string":
             pieces.append(self._advance().text)
         if token.kind == "number" and self._token.before == self._token.start and self._token.kind == "identifier":
-            raise _SyntaxError(f"{token.text}{self._token.text} is neither a number nor a name", self._token)
+            raise _SyntaxError(f"{clipped(token.text + self._token.text)} is neither a number nor a name", self._token)
         return Scalar(token.kind, tuple(pieces), negative, first.start, self._last_end)
 
 
 def _said(token: Token) -> str:
     if token.kind == END:
         return "the end of the file"
-    if token.text in ("'", '"'):
+    if token.kind == "unclosed":
         return "a string whose closing quote is missing on its line"
     if token.kind == "symbol" and not token.text.isprintable():
         return f"the character U+{ord(token.text):04X}"
-    return repr(token.text)
+    return clipped(repr(token.text))
+
+
+def clipped(text: str) -> str:
+    """A text for a message; what is longer than anybody reads is cut."""
+    return text if len(text) <= _LONGEST_SAID else f"{text[:_LONGEST_SAID]}…"

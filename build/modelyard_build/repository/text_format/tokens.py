@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _TOKEN = re.compile(
-    r"""(?:[ \t\r\n\v\f]+|\#[^\n]*)*                                       # what stands before a token
+    r"""[ \t\r\n\v\f]*(?:\#[^\n\0]*[ \t\r\n\v\f]*)*                     # what stands before a token
     (?:(?P<identifier>[A-Za-z_][A-Za-z0-9_]*)
-    |(?P<number>0[xX][0-9a-fA-F]+|(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?)
-    |(?P<string>"(?:[^"\\\n]|\\[^\n])*"|'(?:[^'\\\n]|\\[^\n])*')
+    |(?P<number>0[xX][0-9a-fA-F]+|0[0-9]+|(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?[fF]?)
+    |(?P<string>"[^"\\\n\0]*(?:\\[^\n\0][^"\\\n\0]*)*"|'[^'\\\n\0]*(?:\\[^\n\0][^'\\\n\0]*)*')
+    |(?P<unclosed>["'][^\n\0]*)
     |(?P<symbol>.)
     |\Z)""",
     re.VERBOSE | re.DOTALL,
@@ -24,7 +25,8 @@ class Token:
     """A token and the white space and comments before it.
 
     Attributes:
-        kind: "identifier", "number", "string", "symbol" (any other character) or "end".
+        kind: "identifier", "number", "string", "unclosed" (a string without its last quote), "symbol" (any other
+            character) or "end".
         text: the token itself; empty at the end.
         before: where the white space and comments before it start, in characters.
         start: where it starts.
