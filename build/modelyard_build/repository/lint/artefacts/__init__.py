@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from modelyard_build.repository.lint.artefacts.artefact import Artefact, Reader, TensorInfo
+from modelyard_build.repository.lint.artefacts.onnx import read_onnx
+from modelyard_build.repository.lint.artefacts.openvino import read_openvino
+from modelyard_build.repository.lint.artefacts.plan import read_plan
+from modelyard_build.repository.lint.artefacts.python import read_python
+from modelyard_build.repository.lint.artefacts.pytorch import read_pytorch
 
-@dataclass(frozen=True)
-class TensorInfo:
-    """An input or output of an artefact.
+__all__ = ["READERS", "Artefact", "Reader", "TensorInfo", "read_artefact"]
 
-    Attributes:
-        name: as Triton must call it.
-        dtype: as config.pbtxt has it, such as "TYPE_FP32"; empty where the artefact does not say, or Triton has none.
-        shape: all sizes, the batch first where the artefact has one; -1 where they vary. None: not even the rank.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...] | None
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """What is known of an artefact.
-
-    Attributes:
-        path: the file, or the folder where the backend takes one.
-        inputs: those that a request must give; None where the file does not tell.
-        outputs: likewise.
-        optional_inputs: names of inputs that have a default in the graph.
-        problem: why nothing is known; empty: something is.
-        details: what only the backend's own rules ask for, such as "opset", "ir_version", "external_files", "profiles".
-    """
-
-    path: Path
-    inputs: tuple[TensorInfo, ...] | None = None
-    outputs: tuple[TensorInfo, ...] | None = None
-    optional_inputs: frozenset[str] = frozenset()
-    problem: str = ""
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-
-# A reader is given the path and the version's manifest, and raises nothing.
-Reader = Callable[[Path, Mapping[str, Any]], Artefact]
-
-READERS: dict[str, Reader] = {}
+READERS: dict[str, Reader] = {
+    "onnxruntime": read_onnx,
+    "openvino": read_openvino,
+    "python": read_python,
+    "pytorch": read_pytorch,
+    "tensorrt": read_plan,
+    "tensorrt_rtx": read_plan,
+}
 
 
 def read_artefact(path: Path, backend: str, manifest: Mapping[str, Any]) -> Artefact:
@@ -55,4 +30,7 @@ def read_artefact(path: Path, backend: str, manifest: Mapping[str, Any]) -> Arte
     reader = READERS.get(backend)
     if reader is None:
         return Artefact(path, problem=f"files of backend {backend!r} are not read")
-    return reader(path, manifest)
+    try:
+        return reader(path, manifest)
+    except OSError as error:
+        return Artefact(path, problem=f"cannot be read: {error.strerror or error}")
