@@ -1,0 +1,86 @@
+"""Every rule's examples before the real Triton: it refuses what a rule says it refuses, and loads the rest."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from modelyard_build.repository.lint.examples import Example, example
+from modelyard_build.repository.lint.rule import Rule, Severity, Verdict
+from modelyard_build.repository.lint.rules import RULES
+from support import lint_examples
+from support.judge import Case, Panel, Verdicts
+
+pytestmark = pytest.mark.live
+
+# Most of a load's time is waiting, also on two cores.
+JUDGES = 4
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An example that a server can judge.
+
+    Attributes:
+        name: its file's, without the suffix.
+        example: what stands in the file.
+    """
+
+    name: str
+    example: Example
+
+    @property
+    def model(self) -> str:
+        """The model that the server is asked about."""
+        return self.example.setting("model", lint_examples.MODEL)
+
+    @property
+    def arguments(self) -> str:
+        """Of the server."""
+        return self.example.setting("server-arguments")
+
+
+def _asked() -> list[Asked]:
+    every = [Asked(f"{rule.code}.{kind}", example(rule, kind)) for rule in RULES for kind in ("bad", "good")]
+    return [asked for asked in every if not asked.example.setting("server").startswith("unseen")]
+
+
+@pytest.fixture(scope="module")
+def judged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Verdicts]:
+    """What Triton says of each example that is tested in this run, by the example's name."""
+    folder = tmp_path_factory.mktemp("examples")
+    groups: defaultdict[str, list[Asked]] = defaultdict(list)
+    for item in request.session.items:
+        asked = getattr(item, "callspec", None) and item.callspec.params.get("asked")  # type: ignore[attr-defined]
+        if isinstance(asked, Asked):
+            groups[asked.arguments].append(asked)
+    found: dict[str, Verdicts] = {}
+    for number, (arguments, group) in enumerate(groups.items()):
+        cases = []
+        for asked in group:
+            lint_examples.write(asked.example, folder / asked.name)
+            cases.append(Case(folder / asked.name, (asked.model,)))
+        given = arguments.split() if arguments else None
+        with Panel(folder / f"served-{number}", min(JUDGES, len(cases)), given) as panel:
+            found |= zip((asked.name for asked in group), panel.verdicts(cases), strict=True)
+    return found
+
+
+@pytest.mark.parametrize("asked", _asked(), ids=lambda asked: asked.name)
+def test_triton_does_what_the_example_says(asked: Asked, judged: dict[str, Verdicts]) -> None:
+    """A refused example is refused, in the words that it quotes where it does; every other one loads."""
+    expected, _, words = asked.example.setting("server").partition(":")
+    verdict = judged[asked.name][asked.model]
+    assert f"{verdict.outcome.value} {verdict.reason}".startswith(expected)
+    assert words.strip() in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in RULES if rule.verdict is Verdict.REFUSES], ids=lambda rule: rule.code
+)
+def test_what_triton_refuses_is_an_error(rule: Rule) -> None:
+    """An operator is not told of it by a warning."""
+    assert rule.severity is Severity.ERROR
