@@ -75,7 +75,7 @@ def lint(
     settings: Settings,
     rules: Collection[Rule],
     *,
-    only: Collection[Path] | None = None,
+    only: Collection[Path] = (),
     processes: int = 1,
 ) -> list[Finding]:
     """Everything the rules find, by file and line.
@@ -85,7 +85,7 @@ def lint(
         deployments: the files that say how it is started.
         settings: what all of it is held against.
         rules: those that are asked.
-        only: the folders of the models that are meant; None: all of them.
+        only: the folders of models, or repositories, that are meant; empty: all of them.
         processes: how many may share the work where there are many models. They are forked: a process that has
             threads asks for 1.
     """
@@ -93,7 +93,7 @@ def lint(
         model
         for repository in repositories
         for model in repository.models.values()
-        if only is None or model.folder in only
+        if not only or model.folder in only or repository.path in only
     ]
     if processes > 1 and len(models) >= SPLIT_FROM:
         from modelyard_build.repository.lint.parallel import judge_in_processes
@@ -101,10 +101,10 @@ def lint(
         judged = judge_in_processes(models, rules, processes)
     else:
         judged = judge_models(models, rules)
-    for subject in (Repositories(list(repositories), settings), *repositories, *deployments):
-        judged.add(judge(subject, rules))
-    found = judged.findings if only is None else [each for each in judged.findings if _is_about(each, only)]
-    found += _of_comments(judged.ignores.values(), rules)
+    judged.add(_judge_together(repositories, settings, rules, only))
+    for deployment in deployments:
+        judged.add(judge(deployment, rules))
+    found = judged.findings + _of_comments(judged.ignores.values(), rules)
     return sorted(found, key=lambda finding: (finding.path, finding.line, finding.column, finding.rule.code))
 
 
@@ -119,6 +119,22 @@ def judge_models(models: Iterable[Model], rules: Collection[Rule]) -> Judged:
     for model in models:
         for subject in (model, *model.configs):
             judged.add(judge(subject, rules))
+    return judged
+
+
+def _judge_together(
+    repositories: Sequence[Repository], settings: Settings, rules: Collection[Rule], only: Collection[Path]
+) -> Judged:
+    """What the rules find that look at several models at once, as far as it is about those that are meant."""
+    judged = Judged()
+    for subject in (Repositories(list(repositories), settings), *repositories):
+        judged.add(judge(subject, rules))
+    if only:
+        judged.findings = [
+            finding
+            for finding in judged.findings
+            if any(path in only for path in (finding.path, *finding.path.parents))
+        ]
     return judged
 
 
@@ -190,10 +206,6 @@ def _ignores_of(judged: Judged, file: Config | Deployment) -> Ignores | None:
     ):
         judged.ignores[file.path] = found
     return judged.ignores.get(file.path)
-
-
-def _is_about(finding: Finding, folders: Collection[Path]) -> bool:
-    return any(folder == finding.path or folder in finding.path.parents for folder in folders)
 
 
 def _of_comments(met: Iterable[Ignores], rules: Collection[Rule]) -> list[Finding]:

@@ -1,0 +1,1 @@
+"""What `modelyard lint` does around the rules: what is meant by its paths and settings, how findings are shown."""
