@@ -1,20 +1,23 @@
 """The `modelyard` command: the table of verbs, and the one place where an error becomes a sentence and an exit code.
 
-Only the verb that is asked for is imported, so that one is not late for what another needs.
+Only the verb that is asked for is imported, so that none is late for what another needs.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-import typer
+if TYPE_CHECKING:
+    import typer
 
 EXIT_FAILED = 1
 # typer ends with this on Ctrl-C, and with 2 on wrong usage.
 EXIT_INTERRUPTED = 130
 
+HELP = "PyTorch models, verified and served by NVIDIA Triton."
 EPILOG = "Exit codes: 0 done; 1 what was asked for failed, the reason is on stderr; 2 wrong usage; 130 interrupted."
 
 # Where each verb lives: a file in `commands/` and its function. A new one is a line here.
@@ -32,48 +35,27 @@ VERBS = {
     "doctor": "doctor:doctor",
     "demo": "demo:demo",
 }
-# Verbs that have verbs of their own: a file in `commands/` and its `typer.Typer`.
+# Verbs that have verbs of their own; in place of a function a `typer.Typer`.
 GROUPS: dict[str, str] = {}
-
-app = typer.Typer(
-    name="modelyard",
-    help="PyTorch models, verified and served by NVIDIA Triton.",
-    epilog=EPILOG,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-
-
-@app.callback()
-def modelyard() -> None:
-    """PyTorch models, verified and served by NVIDIA Triton."""
-
-
-def register_commands(names: Iterable[str] = (*VERBS, *GROUPS)) -> None:
-    """Adds verbs to the command, in the order of the tables."""
-    for name in names:
-        module, _, attribute = (VERBS | GROUPS)[name].partition(":")
-        found = getattr(import_module(f"modelyard_ops.commands.{module}"), attribute)
-        if name in GROUPS:
-            app.add_typer(found, name=name)
-        else:
-            app.command(name)(found)
+# Verbs that hooks and editors run on every change. They take their arguments and give an exit code: typer and what it
+# validates with would be half of their time.
+QUICK = ("lint", "rule")
 
 
 def main() -> None:
     """Runs the command line; a user's mistake ends in one message, never in a traceback."""
     try:
-        asked = sys.argv[1:2]
+        verb = sys.argv[1] if len(sys.argv) > 1 else ""
+        if verb in QUICK:
+            sys.exit(_found(verb)(sys.argv[2:]))
+        known = (*VERBS, *GROUPS)
         # Help, and the answer to a verb that there is not, name them all.
-        register_commands(asked if asked and asked[0] in (*VERBS, *GROUPS) else (*VERBS, *GROUPS))
-        app()
+        register_commands([verb] if verb in known else known)()
     except SystemExit as ended:
         if ended.code == EXIT_INTERRUPTED:
             _say("interrupted", "yellow")
         raise
     except KeyboardInterrupt:
-        # While a verb was imported, before typer watches.
         _say("interrupted", "yellow")
         sys.exit(EXIT_INTERRUPTED)
     # Last: what it calls is run only for an exception that is none of those above.
@@ -82,8 +64,38 @@ def main() -> None:
         sys.exit(getattr(error, "exit_code", EXIT_FAILED))
 
 
+def register_commands(names: Iterable[str] = (*VERBS, *GROUPS)) -> typer.Typer:
+    """The command with some of its verbs, in the order of the tables."""
+    import typer
+
+    app = typer.Typer(
+        name="modelyard",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    # With a callback, a single verb still is a verb.
+    app.callback(help=HELP)(lambda: None)
+    for name in names:
+        if name in GROUPS:
+            app.add_typer(_found(name), name=name)
+        elif name in QUICK:
+            app.command(name, help=_found(name).__doc__)(lambda: None)
+        else:
+            app.command(name)(_found(name))
+    return app
+
+
+def _found(verb: str) -> Callable[..., Any]:
+    """What the tables name."""
+    module, _, attribute = (VERBS | GROUPS)[verb].partition(":")
+    found: Callable[..., Any] = getattr(import_module(f"modelyard_ops.commands.{module}"), attribute)
+    return found
+
+
 def _errors_for_people() -> tuple[type[Exception], ...]:
-    """The rooms' own errors, imported when one was raised: `except` asks for them only then."""
+    """The rooms' own errors, imported when one was raised."""
     from modelyard_build.errors import BuildError
     from modelyard_client.errors import ClientError
     from modelyard_ops.errors import OpsError

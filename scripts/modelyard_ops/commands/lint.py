@@ -2,68 +2,79 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from modelyard_ops.errors import CannotRun
+from modelyard_ops.linting import fixing
 from modelyard_ops.linting.outputs import FORMATS, emit, wants_colour, written
+from modelyard_ops.linting.run import Run
+from modelyard_ops.linting.settings import chosen_rules, find_table, settings_of
+from modelyard_ops.linting.targets import targets
 
-EXIT_FINDINGS = 1
+EXIT_CLEAN, EXIT_FINDINGS = 0, 1
+EPILOG = "Exit codes: 0 nothing was found; 1 something was; 2 lint could not run, the reason is on stderr."
 
 
-def lint(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Repositories, folders of models, configs, YAML of Docker Compose or Kubernetes. "
-            "[default: model_repository/, and the Compose file and deploy/ if they are there]",
-            show_default=False,
-        ),
-    ] = None,
-    target_release: Annotated[
-        str | None, typer.Option(help="The release of Triton's container that will serve, such as 26.06.")
-    ] = None,
-    hardware: Annotated[
-        str | None, typer.Option(help='The machine: cpu, l4, h200, "cpu:cores=16", or here. [default: any]')
-    ] = None,
-    select: Annotated[
-        list[str] | None, typer.Option(help="Ask these rules only: codes or their beginnings, MY1,MY201.")
-    ] = None,
-    ignore: Annotated[list[str] | None, typer.Option(help="Do not ask these rules.")] = None,
-    format_: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")] = "text",
-    output: Annotated[Path | None, typer.Option(help="Write to this file instead of stdout.")] = None,
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what has one safe mend, and show the changes.")] = False,
-    diff: Annotated[bool, typer.Option("--diff", help="Show what --fix would change, and write nothing.")] = False,
-) -> None:
-    """Check model repositories and the files that deploy them, without a server.
-
-    Exit code 0 when nothing is found, 1 when something is, 2 when lint could not run.
-    """
-    from modelyard_ops.linting import fixing
-    from modelyard_ops.linting.run import Run
-    from modelyard_ops.linting.settings import chosen_rules, find_table, settings_of
-    from modelyard_ops.linting.targets import targets
-
-    if format_ not in FORMATS:
-        raise CannotRun(f"--format is {format_!r}; it can be {', '.join(FORMATS)}.")
+def lint(arguments: Sequence[str]) -> int:
+    """Check model repositories and the files that deploy them, without a server."""
+    options = _parser().parse_args(arguments)
     table = find_table(Path.cwd())
-    rules = chosen_rules(_split(select) or table.select, table.ignore + _split(ignore))
-    run = Run(targets(paths or [], table), settings_of(table, target_release, hardware), rules)
-    mended = fixing.mend(run.findings) if fix or diff else None
-    if mended and mended.after:
-        if not diff:
-            fixing.write(mended)
-        emit(fixing.diff(mended), to_stderr=format_ != "text")
-    if mended and diff:
-        emit(f"{fixing.summary(mended)}\n", to_stderr=True)
-        raise typer.Exit(EXIT_FINDINGS if mended.after or mended.left else 0)
-    report = run.report(mended.left if mended else run.findings({}))
-    emit(written(report, format_, colour=output is None and format_ == "text" and wants_colour()), output)
-    raise typer.Exit(EXIT_FINDINGS if report.findings else 0)
+    run = Run(
+        targets(options.paths, table),
+        settings_of(table, options.target_release, options.hardware),
+        chosen_rules(_codes(options.select) or table.select, table.ignore + _codes(options.ignore)),
+    )
+    if options.diff:
+        return _show_fixes(run)
+    findings = _fix(run, options.format) if options.fix else run.findings({})
+    report = run.report(findings)
+    emit(written(report, options.format, colour=options.output is None and wants_colour()), options.output)
+    return EXIT_FINDINGS if findings else EXIT_CLEAN
 
 
-def _split(values: list[str] | None) -> tuple[str, ...]:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("modelyard lint", description=lint.__doc__, epilog=EPILOG, allow_abbrev=False)
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
+        help="a repository, a model's folder, a config, a YAML file of Docker Compose or Kubernetes; by default "
+        "model_repository/, and the Compose file and deploy/ where they are",
+    )
+    parser.add_argument("--target-release", metavar="26.06", help="the release of Triton's container that will serve")
+    parser.add_argument(
+        "--hardware", metavar="NAME", help="the machine that will: cpu, l4, h200, cpu:cores=16, here; by default any"
+    )
+    parser.add_argument(
+        "--select", action="append", default=[], metavar="CODES", help="ask these rules only, such as MY1,MY201"
+    )
+    parser.add_argument("--ignore", action="append", default=[], metavar="CODES", help="do not ask these rules")
+    parser.add_argument("--format", choices=list(FORMATS), default="text", help="by default text")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write to this file instead of stdout")
+    fixing_options = parser.add_mutually_exclusive_group()
+    fixing_options.add_argument("--fix", action="store_true", help="mend what has one safe mend, show the changes")
+    fixing_options.add_argument("--diff", action="store_true", help="show what --fix would change, write nothing")
+    return parser
+
+
+def _codes(values: list[str]) -> tuple[str, ...]:
     """Codes that are separated by commas, or given one by one."""
-    return tuple(code.strip() for value in values or () for code in value.split(",") if code.strip())
+    return tuple(code.strip() for value in values for code in value.split(",") if code.strip())
+
+
+def _show_fixes(run: Run) -> int:
+    mended = fixing.mend(run.findings)
+    emit(fixing.diff(mended))
+    emit(f"{fixing.summary(mended)}\n", to_stderr=True)
+    return EXIT_FINDINGS if mended.after or mended.left else EXIT_CLEAN
+
+
+def _fix(run: Run, format_: str) -> list[fixing.Finding]:
+    """Mends what can be, and gives what is left."""
+    mended = fixing.mend(run.findings)
+    fixing.write(mended)
+    # Of the other formats stdout holds one document.
+    emit(fixing.diff(mended), to_stderr=format_ != "text")
+    return mended.left

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
-from typing import Annotated
-
-import typer
+from collections.abc import Sequence
 
 from modelyard_build.repository.lint.examples import example
 from modelyard_build.repository.lint.rule import Rule
@@ -24,11 +23,13 @@ TOPICS = {
 }
 
 
-def rule(
-    code: Annotated[str | None, typer.Argument(help="Such as MY102; without one, all rules are listed.")] = None,
-) -> None:
+def rule(arguments: Sequence[str]) -> int:
     """Explain a rule of lint: what is wrong, why it matters, how it is mended, with an example."""
+    parser = argparse.ArgumentParser("modelyard rule", description=rule.__doc__, allow_abbrev=False)
+    parser.add_argument("code", nargs="?", metavar="CODE", help="such as MY102; without one, all rules are listed")
+    code = parser.parse_args(arguments).code
     emit(explained(known(code)) if code else listed())
+    return 0
 
 
 def known(code: str) -> Rule:
