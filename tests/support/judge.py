@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
+from typing import final
 
 from modelyard_server.errors import ModelControlError, ModelsNotReadyError, ServerError
 from modelyard_server.log import last_errors, load_failures, one_line, read_log
@@ -84,6 +85,7 @@ class _Gone(Exception):
         self.outcome = outcome
 
 
+@final
 class Judge:
     """One Triton, asked about one repository after the other; to be left as a context manager.
 
@@ -212,6 +214,7 @@ class Judge:
         shutil.rmtree(self._repository, ignore_errors=True)
 
 
+@final
 class Panel:
     """Several judges side by side; to be left as a context manager.
 
@@ -275,8 +278,9 @@ def _started(repository: Path, arguments: Sequence[str] | None) -> TritonServer:
         metrics_port=metrics_port,
         config_name=config_name,
         exit_timeout_s=2,
-        **({} if cache_bytes is None else {"response_cache_bytes": cache_bytes}),
     )
+    if cache_bytes is not None:
+        options = replace(options, response_cache_bytes=cache_bytes)
     server = TritonServer(options)
     server.start()
     try:
@@ -316,7 +320,7 @@ def _digest(folder: Path) -> str:
             file = Path(path, name)
             digest.update(f"{file.relative_to(folder)}\0".encode("utf-8", "surrogateescape"))
             if file.is_symlink():
-                digest.update(os.readlink(file).encode())
+                digest.update(str(file.readlink()).encode("utf-8", "surrogateescape"))
             elif file.is_file():
                 digest.update(file.read_bytes())
     return digest.hexdigest()

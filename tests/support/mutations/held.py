@@ -1,0 +1,104 @@
+"""What the linter says, held against what the server does; and the table of deliberate differences."""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from modelyard_build.repository.lint import rule as lint_rule
+from modelyard_build.repository.lint.hardware import machine
+from modelyard_build.repository.lint.rule import Severity
+from modelyard_build.repository.lint.rules import RULES
+from modelyard_build.repository.lint.run import UNPARSABLE, lint
+from modelyard_build.repository.lint.settings import Settings
+from modelyard_build.repository.lint.subjects import Repository
+from support.judge import Verdict
+from support.mutations.mutant import Mutant
+
+TABLE = Path(lint_rule.__file__).with_name("differences.json")
+# Said of a config that protobuf's parser does not take, and of nothing else.
+PARSER = "failed to read text proto"
+
+
+class Class(enum.Enum):
+    """How the two verdicts stand to one another."""
+
+    BOTH_ACCEPT = "both accept"
+    BOTH_REFUSE = "both refuse"
+    # An error is found, and the server loads it.
+    STRICTER = "lint is stricter"
+    # The server refuses it, and no error is found.
+    BLIND = "lint is blind"
+    # Both refuse it, and only one of them because of the text format.
+    PARSER_DIFFERS = "the parsers differ"
+
+
+@dataclass(frozen=True)
+class Held:
+    """A mutant with both verdicts.
+
+    Attributes:
+        mutant: what was judged.
+        errors: what the linter found of severity error: codes and messages.
+        verdicts: the server's, by model.
+    """
+
+    mutant: Mutant
+    errors: tuple[tuple[str, str], ...]
+    verdicts: Mapping[str, Verdict]
+
+    @property
+    def reason(self) -> str:
+        """Why the server refuses it: the changed model's reason first; empty where it does not."""
+        models = (self.mutant.model, *self.mutant.models)
+        refused = [self.verdicts[name] for name in models if not self.verdicts[name].loads]
+        return f"{refused[0].outcome.value}: {refused[0].reason}" if refused else ""
+
+    @property
+    def kind(self) -> Class:
+        """How the verdicts stand to one another."""
+        if not self.reason:
+            return Class.STRICTER if self.errors else Class.BOTH_ACCEPT
+        if not self.errors:
+            return Class.BLIND
+        unparsable = any(code == UNPARSABLE for code, _ in self.errors)
+        return Class.BOTH_REFUSE if unparsable == (PARSER in self.reason) else Class.PARSER_DIFFERS
+
+    @property
+    def is_agreed(self) -> bool:
+        """Whether both say the same."""
+        return self.kind in (Class.BOTH_ACCEPT, Class.BOTH_REFUSE)
+
+    @property
+    def deliberate(self) -> str:
+        """Why the verdicts differ on purpose, out of the table; empty where no row has it."""
+        return next((row["reason"] for row in differences() if _covers(row, self)), "")
+
+
+@cache
+def differences() -> list[dict[str, str]]:
+    """The rows of the table."""
+    rows: list[dict[str, str]] = json.loads(TABLE.read_text(encoding="utf-8"))["differences"]
+    return rows
+
+
+def _covers(row: Mapping[str, str], held: Held) -> bool:
+    """Whether a row is about a difference: a stricter one by its codes, another one by the server's words."""
+    if row["class"] != held.kind.value:
+        return False
+    if "server" in row and not re.search(row["server"], held.reason):
+        return False
+    pattern = re.compile(row.get("lint", ""))
+    return all(pattern.match(f"{code} {message}") for code, message in held.errors)
+
+
+def errors_in(folder: Path) -> tuple[tuple[str, str], ...]:
+    """What the linter finds of severity error in a repository, for the machine that the server runs on."""
+    settings = Settings(machine=machine("cpu"), server_arguments=("--cache-config=local,size=67108864",))
+    found = lint([Repository(folder, settings)], [], settings, RULES)
+    return tuple((each.rule.code, each.message) for each in found if each.severity is Severity.ERROR)
