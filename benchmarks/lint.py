@@ -2,7 +2,7 @@
 
     python benchmarks/lint.py
 
-The repository has 10,000 files, with real ONNX graphs, models in Python, manifests, samples for warming up and ensembles,
+The repository has 10,000 files, with real ONNX graphs, models in Python, manifests, warm-up samples and ensembles,
 and is sound: nothing is found in it. Rounds are interleaved, so that what else the machine does falls on all; the
 fastest of each is reported beside the median, for a busy machine only adds.
 

@@ -1,4 +1,4 @@
-"""A repository of many models, as a team's grows: systems of a tokenizer, encoders and an ensemble, all of them sound."""
+"""A repository of many models, as a team has: systems of a tokenizer, encoders and an ensemble, all of them sound."""
 
 from __future__ import annotations
 

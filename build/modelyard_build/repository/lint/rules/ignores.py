@@ -15,7 +15,7 @@ _FORM = "# modelyard: ignore[MY201] the reason"
     Severity.WARNING,
     summary="a finding is ignored without a reason",
     mend="Write behind the brackets why the finding does not matter here.",
-    verdict=Verdict.UNSEEN,
+    verdict=Verdict.LOADS,
 )
 def ignored_without_a_reason(ignores: Ignores) -> Findings:
     """Whoever reads the comment next must be able to judge whether it still holds.
