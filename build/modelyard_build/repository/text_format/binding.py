@@ -172,12 +172,12 @@ class _Binder:
         for below in self._below.pop(place, ()):
             self._places.pop(below, None)
         self._places[place] = Place(stated, inner)
-        for name, part in parts.items():
-            self._places[(*place, name)] = Place(part, part.value)
+        of_parts: dict[Path, Place] = {(*place, name): Place(part, part.value) for name, part in parts.items()}
+        self._places.update(of_parts)
         before = len(self._places)
         self._value_of(entry.fields_by_name["value"], value_part, target, place)
         added = itertools.islice(reversed(self._places), len(self._places) - before)
-        self._below[place] = [*((*place, name) for name in parts), *added]
+        self._below[place] = [*of_parts, *added]
 
     def _parts_of(self, stated: Field, inner: Message, entry: Descriptor) -> dict[str, Field]:
         """The key and the value of a map's entry, those that are stated well enough to be read."""
