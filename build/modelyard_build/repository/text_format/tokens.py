@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _TOKEN = re.compile(
     r"""[ \t\r\n\v\f]*(?:\#[^\n\0]*[ \t\r\n\v\f]*)*                     # what stands before a token
@@ -20,8 +20,7 @@ _TOKEN = re.compile(
 END = "end"
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A token and the white space and comments before it.
 
     Attributes:
