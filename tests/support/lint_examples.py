@@ -15,6 +15,7 @@ from modelyard_build.repository.lint.run import Finding, lint
 from modelyard_build.repository.lint.settings import Settings
 from modelyard_build.repository.lint.subjects import Repository
 from modelyard_build.repository.releases import DEFAULT_RELEASE, release
+from support import lint_artefacts
 from support.triton import IDENTITY
 
 # The model of an example that the server is asked about.
@@ -99,4 +100,5 @@ RECIPES: dict[str, Callable[[Path, str], None]] = {
     "zeros": _zeros,
     "link": _link,
     "onnx": _onnx,
+    **lint_artefacts.RECIPES,
 }

@@ -39,13 +39,14 @@ def _details(source: bytes) -> dict[str, Any]:
     except SyntaxError as error:
         if _may_be_newer(error):
             raise Unreadable(f"is not Python {sys.version_info[0]}.{sys.version_info[1]}: {error.msg}") from None
-        return {"faults": ((error.lineno or 1, f"no Python: {error.msg}"),), "class": None}
+        return {"faults": ((error.lineno or 1, f"no Python: {error.msg}"),)}
     except ValueError as error:
-        return {"faults": ((1, f"no Python: {error}"),), "class": None}
+        return {"faults": ((1, f"no Python: {error}"),)}
     except (RecursionError, MemoryError):
         raise Unreadable("is nested too deeply to be read") from None
-    fault = _fault(tree, source.decode("utf-8", "replace"))
-    return {"faults": (fault,) if fault else (), "class": CLASS}
+    text = source.decode("utf-8", "replace")
+    fault = _fault(tree, text)
+    return {"faults": (fault,) if fault else (), "completes": _may_complete(tree, text)}
 
 
 def _may_be_newer(error: SyntaxError) -> bool:
@@ -53,6 +54,12 @@ def _may_be_newer(error: SyntaxError) -> bool:
     line = (error.text or "").lstrip()
     newer = ("f-string" in error.msg) or line.startswith(("type ", "def ", "async def ", "class ", "except"))
     return sys.version_info[:2] < _NEWEST and newer
+
+
+def _may_complete(tree: ast.Module, text: str) -> bool:
+    """Whether the model may complete its config."""
+    plain = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == CLASS and not node.bases]
+    return not plain or "auto_complete_config" in text or any(word in text for word in _HIDDEN)
 
 
 def _fault(tree: ast.Module, text: str) -> tuple[int, str] | None:

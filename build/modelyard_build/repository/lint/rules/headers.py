@@ -1,0 +1,88 @@
+"""What the rules about artefacts share: the artefact of each served version, and what a finding about it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from modelyard_build.repository.lint.artefacts import Artefact, TensorInfo
+from modelyard_build.repository.lint.rule import Raised
+from modelyard_build.repository.lint.rules.tensor_texts import Stated
+from modelyard_build.repository.lint.subjects import Config
+from modelyard_build.repository.text_format.splice import Edit
+from modelyard_build.repository.text_format.syntax import Listing, Scalar
+
+VARIABLE = -1
+ENGINES = ("tensorrt", "tensorrt_rtx")
+# Backends that convert no type.
+SAME_TYPE = ("onnxruntime", *ENGINES)
+# Backends whose artefacts tell names and shapes.
+SIGNED = ("onnxruntime", "openvino", *ENGINES)
+
+
+@dataclass(frozen=True)
+class Header:
+    """The artefact of one version.
+
+    Attributes:
+        config: what it is held against.
+        artefact: whose inputs and outputs are known.
+        title: as messages call it: "1/model.onnx".
+    """
+
+    config: Config
+    artefact: Artefact
+    title: str
+
+    @cached_property
+    def inputs(self) -> dict[str, TensorInfo]:
+        """By every name that a config may call them by; those with a default too."""
+        return self._by_name(self.artefact.inputs or ())
+
+    @cached_property
+    def outputs(self) -> dict[str, TensorInfo]:
+        """Likewise."""
+        return self._by_name(self.artefact.outputs or ())
+
+    def find(self, tensor: Stated) -> TensorInfo | None:
+        """The artefact's tensor of that name."""
+        return (self.inputs if tensor.kind == "input" else self.outputs).get(tensor.name)
+
+    def _by_name(self, tensors: Iterable[TensorInfo]) -> dict[str, TensorInfo]:
+        aliases = self.artefact.details.get("aliases", {})
+        return {name: tensor for tensor in tensors for name in aliases.get(tensor.name, (tensor.name,))}
+
+    @property
+    def batches(self) -> bool:
+        """Whether Triton puts the batch in front of dims."""
+        return bool(self.config.message.max_batch_size > 0)
+
+
+def headers(config: Config, backends: Sequence[str]) -> Iterator[Header]:
+    """The artefact of each served version, where a backend of these serves it and it tells its tensors."""
+    if config.backend not in backends:
+        return
+    for version, artefact in config.artefacts:
+        if artefact.inputs is not None and artefact.outputs is not None:
+            yield Header(config, artefact, f"{version.number}/{artefact.path.name}")
+
+
+def once(found: Iterable[Iterable[Raised]]) -> Iterator[Raised]:
+    """Several versions mostly break a rule at the same place: the first one's finding tells."""
+    seen = set()
+    for raised in (raised for each in found for raised in each):
+        place = (raised.path, raised.start, raised.end, raised.message if not raised.end else "")
+        if place not in seen:
+            seen.add(place)
+            yield raised
+
+
+def replaced(config: Config, path: tuple[str | int, ...], text: str) -> tuple[Edit, ...]:
+    """A value replaced, where it stands once, and one artefact alone decides."""
+    place = config.bound.places.get(path)
+    if place is None or len(config.artefacts) != 1:
+        return ()
+    value = place.value
+    is_all = isinstance(value, Listing) or (isinstance(value, Scalar) and path[-1] != "dims")
+    return (Edit(value.start, value.end, text),) if is_all else ()

@@ -1,0 +1,347 @@
+"""MY234 to MY240: dims and batches of config.pbtxt against those of each served version's artefact.
+
+The checks are those of `CompareDimsSupported` in triton-inference-server/{onnxruntime,openvino,tensorrt}_backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from modelyard_build.repository.lint.rule import Findings, Raised, Severity, Verdict, rule
+from modelyard_build.repository.lint.rules.headers import (
+    ENGINES,
+    SIGNED,
+    VARIABLE,
+    Header,
+    headers,
+    once,
+    replaced,
+)
+from modelyard_build.repository.lint.rules.tensor_texts import Stated, brackets, stated_tensors
+from modelyard_build.repository.lint.subjects import Config
+
+# What the onnxruntime backend makes of max_batch_size 0 where it completes it.
+COMPLETED_BATCH = 4
+Bounds = tuple[tuple[int, ...], tuple[int, ...]]
+Profile = dict[str, Bounds]
+
+
+@rule(
+    "MY234",
+    Severity.ERROR,
+    summary="dims include the batch",
+    mend="Leave the batch out of dims: max_batch_size adds it; `--fix` does.",
+    verdict=Verdict.REFUSES,
+)
+def dims_include_the_batch(config: Config) -> Findings:
+    """With `max_batch_size` above 0 Triton puts the batch in front of the dims of every tensor.
+
+    `dims: [ -1, 384 ]` is then a tensor of three dimensions. The container says `model '…', tensor 'x': the model
+    expects 2 dimensions (shape [-1,384]) but the model configuration specifies 3 dimensions (an initial batch dimension
+    because max_batch_size > 0 followed by the explicit tensor shape, making complete shape [-1,-1,384])`.
+    """
+    return once(_with_batch(header) for header in headers(config, SIGNED))
+
+
+@rule(
+    "MY235",
+    Severity.ERROR,
+    summary="dims are not the artefact's",
+    mend="Write the artefact's dims; `--fix` does where there is one answer.",
+    verdict=Verdict.REFUSES,
+)
+def dims_differ(config: Config) -> Findings:
+    """The number of dimensions and every fixed size must be the artefact's.
+
+    Where the artefact's size varies, an input of config.pbtxt may name one. The container says `model '…', tensor 'x':
+    the model expects 2 dimensions (shape [-1,4]) but the model configuration specifies …`.
+    """
+    return once(_dims(header) for header in headers(config, SIGNED))
+
+
+@rule(
+    "MY236",
+    Severity.ERROR,
+    summary="max_batch_size above 0 for a graph whose batch is fixed",
+    mend="Export the model with a dynamic batch axis, or set max_batch_size: 0 and write all dims.",
+    verdict=Verdict.REFUSES,
+)
+def batch_is_fixed(config: Config) -> Findings:
+    """A model batches where the first size of each of its tensors varies; an export by an example of one item fixes it.
+
+    The container says `model '…', tensor 'x': for the model to support batching the shape should have at least 1
+    dimension and the first dimension must be -1; but shape expected by the model is [1,4]`.
+    """
+    return once(_fixed_batch(header) for header in headers(config, ("onnxruntime",)))
+
+
+@rule(
+    "MY237",
+    Severity.WARNING,
+    summary="an output's dims name a size that varies in the graph",
+    mend="Write -1 as in the graph.",
+    verdict=Verdict.REFUSES,
+)
+def output_is_narrower(config: Config) -> Findings:
+    """Outputs must match the graph exactly, -1 included; only inputs may be narrower.
+
+    ONNX Runtime sometimes works out a size that the file leaves open; then, and only then, the model loads.
+    """
+    return once(_narrower(header) for header in headers(config, ("onnxruntime",)))
+
+
+@rule(
+    "MY238",
+    Severity.ERROR,
+    summary="max_batch_size is above the engine's profile",
+    mend="Lower max_batch_size to the profile's, or build the engine for more.",
+    verdict=Verdict.UNSEEN,
+)
+def batch_above_profile(config: Config) -> Findings:
+    """An engine takes at most the largest batch of its optimization profile; without `profile` that is profile 0."""
+    return once(_above_profile(header) for header in headers(config, ENGINES))
+
+
+@rule(
+    "MY239",
+    Severity.WARNING,
+    summary="a model that could batch is served without batches",
+    mend="Set max_batch_size, take the first -1 out of every dims, and add dynamic_batching { }.",
+    verdict=Verdict.LOADS,
+)
+def served_without_batches(config: Config) -> Findings:
+    """With `max_batch_size: 0`, or none, Triton joins no requests, whatever else the config asks for.
+
+    Every tensor of the artefact has a first size that varies, as a batch has.
+    """
+    return once(_not_batched(header) for header in headers(config, ("onnxruntime", *ENGINES)))
+
+
+@rule(
+    "MY240",
+    Severity.WARNING,
+    summary="max_batch_size is left to be completed",
+    mend="List inputs and outputs, and state max_batch_size and dynamic_batching.",
+    verdict=Verdict.LOADS,
+)
+def batch_is_completed(config: Config) -> Findings:
+    """Where inputs or outputs are left out, the backend completes them, and `max_batch_size` with them.
+
+    onnxruntime makes it 4, TensorRT the profile's largest, and both turn dynamic batching on. `--backend-config` or a
+    server with `--disable-auto-complete-config` does otherwise, so that one repository is served in two ways.
+    """
+    return once(_completed(header) for header in headers(config, ("onnxruntime", *ENGINES)))
+
+
+def _comparable(header: Header) -> Iterator[tuple[Stated, tuple[int, ...]]]:
+    """Each tensor whose shape a backend holds against the artefact's, with that one."""
+    if _reshapes(header.config):
+        return
+    scattered = {name for entry in header.config.message.batch_output for name in entry.target_name}
+    for tensor in stated_tensors(header.config):
+        found = header.find(tensor)
+        if found is None or found.shape is None or not tensor.message.dims:
+            continue
+        if tensor.kind == "input" and tensor.message.allow_ragged_batch:
+            continue
+        if tensor.kind == "output" and tensor.name in scattered:
+            continue
+        if all(size >= 1 or size == VARIABLE for size in tensor.shape):
+            yield tensor, found.shape
+
+
+def _reshapes(config: Config) -> bool:
+    """Whether the openvino backend gives the model the dims of the config first."""
+    parameters = config.message.parameters
+    key = "RESHAPE_IO_LAYERS"
+    return config.backend == "openvino" and key in parameters and parameters[key].string_value.lower() == "yes"
+
+
+def _with_batch(header: Header) -> Iterator[Raised]:
+    if not header.batches:
+        return
+    for tensor, found in _comparable(header):
+        if _includes_batch(header, tensor, found):
+            dims = tuple(tensor.message.dims)
+            path = (*tensor.path, "dims")
+            yield header.config.raised(
+                f"{tensor} has dims {brackets(dims)}, and max_batch_size {header.config.message.max_batch_size} puts "
+                f"the batch in front; {header.title} has {brackets(found)}: write dims: {brackets(found[1:])}",
+                *path,
+                fix=replaced(header.config, path, brackets(found[1:])),
+            )
+
+
+def _includes_batch(header: Header, tensor: Stated, found: tuple[int, ...]) -> bool:
+    if not header.batches or tensor.message.HasField("reshape") or len(found) < 2:
+        return False
+    varies = found[0] == VARIABLE or header.config.backend != "onnxruntime"
+    return varies and len(tensor.message.dims) == len(found)
+
+
+def _dims(header: Header) -> Iterator[Raised]:
+    for tensor, found in _comparable(header):
+        if _includes_batch(header, tensor, found) or _batch_fixed(header, found):
+            continue
+        if not _fits(header, tensor, found):
+            yield _dims_finding(header, tensor, found)
+
+
+def _batch_fixed(header: Header, found: tuple[int, ...]) -> bool:
+    fixed = bool(found) and found[0] != VARIABLE
+    return header.batches and fixed and header.config.backend == "onnxruntime"
+
+
+def _fits(header: Header, tensor: Stated, found: tuple[int, ...]) -> bool:
+    backend, batches = header.config.backend, header.batches
+    full = (VARIABLE, *tensor.shape) if batches else tensor.shape
+    if backend == "onnxruntime" and not found:
+        return all(size == 1 for size in tensor.shape)
+    if len(full) != len(found):
+        return False
+    pairs = list(zip(full, found, strict=True))
+    # What varies in an ONNX output is for another rule: ONNX Runtime may work out its size.
+    if backend == "onnxruntime":
+        return all(mine == theirs or theirs == VARIABLE for mine, theirs in pairs)
+    if backend == "openvino":
+        # The batch is set to what the config says; an input of a model that batches may leave sizes open.
+        lenient = batches and tensor.kind == "input"
+        rest = pairs[1:] if batches else pairs
+        return all(mine == theirs or theirs == VARIABLE or (lenient and mine == VARIABLE) for mine, theirs in rest)
+    return all(VARIABLE in pair or pair[0] == pair[1] for pair in pairs)
+
+
+def _dims_finding(header: Header, tensor: Stated, found: tuple[int, ...]) -> Raised:
+    config, dims = header.config, tuple(tensor.message.dims)
+    path = (*tensor.path, "dims")
+    if tensor.message.HasField("reshape"):
+        stated = f"reshape {brackets(tensor.shape)}"
+        return config.raised(
+            f"{tensor} has {stated}, {header.title} has {brackets(found)}{_behind(header)}; write the reshape so",
+            *tensor.path,
+            "reshape",
+        )
+    wanted = found[1:] if header.batches else found
+    fix = replaced(config, path, brackets(wanted)) if wanted else ()
+    return config.raised(
+        f"{tensor} has dims {brackets(dims)}, {header.title} has {brackets(found)}{_behind(header)}; write "
+        f"{_dims_text(wanted)}",
+        *path,
+        fix=fix,
+    )
+
+
+def _behind(header: Header) -> str:
+    size = header.config.message.max_batch_size
+    return f" with the batch of max_batch_size {size}" if header.batches else ", and max_batch_size is 0"
+
+
+def _dims_text(wanted: tuple[int, ...]) -> str:
+    return f"dims: {brackets(wanted)}" if wanted else "dims: [ 1 ], with reshape { shape: [ ] } where it batches"
+
+
+def _fixed_batch(header: Header) -> Iterator[Raised]:
+    message = header.config.message
+    if not header.batches:
+        return
+    if message.input and message.output:
+        shapes = [(str(tensor), found) for tensor, found in _comparable(header) if found]
+    else:
+        ends = (*header.inputs.values(), *header.outputs.values())
+        shapes = [(repr(tensor.name), tensor.shape) for tensor in ends if tensor.shape is not None]
+    fixed = [(name, shape) for name, shape in shapes if shape[:1] != (VARIABLE,)]
+    if fixed:
+        name, shape = fixed[0]
+        yield header.config.raised(
+            f"max_batch_size is {message.max_batch_size}, and {name} of {header.title} is {brackets(shape)}, whose "
+            "first size does not vary; export it with a dynamic batch axis, or set max_batch_size: 0 and write dims: "
+            f"{brackets(shape)}",
+            "max_batch_size",
+        )
+
+
+def _narrower(header: Header) -> Iterator[Raised]:
+    for tensor, found in _comparable(header):
+        full = (VARIABLE, *tensor.shape) if header.batches else tensor.shape
+        if tensor.kind != "output" or len(full) != len(found) or not _fits(header, tensor, found):
+            continue
+        if any(theirs == VARIABLE and mine != VARIABLE for mine, theirs in zip(full, found, strict=True)):
+            wanted = brackets(found[1:] if header.batches else found)
+            path = (*tensor.path, "dims")
+            fix = () if tensor.message.HasField("reshape") else replaced(header.config, path, wanted)
+            yield header.config.raised(
+                f"{tensor} has dims {brackets(tuple(tensor.message.dims))}, and {header.title} leaves "
+                f"{brackets(found)} open; an output must have the same -1: write dims: {wanted}",
+                *path,
+                fix=fix,
+            )
+
+
+def _above_profile(header: Header) -> Iterator[Raised]:
+    size = header.config.message.max_batch_size
+    for served in _served_profiles(header):
+        most = largest_batch(served)
+        if most is not None and size > most:
+            yield header.config.raised(
+                f"max_batch_size is {size}, and the optimization profile of {header.title} takes at most {most}; write "
+                f"max_batch_size: {most}, or build the engine for more",
+                "max_batch_size",
+                fix=replaced(header.config, ("max_batch_size",), str(most)) if most > 0 else (),
+            )
+            return
+
+
+def _served_profiles(header: Header) -> list[list[Profile]]:
+    """The profiles of each instance group: those that it names, or the first."""
+    profiles: Sequence[Profile] = header.artefact.details.get("profiles", ())
+    chosen = []
+    for names in [group.profile for group in header.config.message.instance_group] or [()]:
+        numbers = [int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 9] or [0]
+        chosen.append([profiles[number] for number in numbers if number < len(profiles)])
+    return chosen
+
+
+def largest_batch(profiles: Sequence[Profile]) -> int | None:
+    """The largest batch that one of an engine's profiles takes; None where they do not tell."""
+    sizes = [[most[0] for _, most in profile.values() if most] for profile in profiles]
+    return max((min(each) for each in sizes if each), default=None)
+
+
+def _not_batched(header: Header) -> Iterator[Raised]:
+    message = header.config.message
+    complete = message.input and message.output
+    if header.batches or not complete or message.HasField("sequence_batching") or header.artefact.optional_inputs:
+        return
+    if message.max_batch_size == 0 and _could_batch(header, least_rank=2):
+        stated = "max_batch_size is 0" if header.config.states("max_batch_size") else "max_batch_size is left out"
+        yield header.config.raised(
+            f"{stated}, and every tensor of {header.title} has a first size that varies; without it requests are never "
+            "joined: set it, take the first -1 out of every dims, and add dynamic_batching { }",
+            *(("max_batch_size",) if header.config.states("max_batch_size") else ("input", 0, "dims")),
+        )
+
+
+def _could_batch(header: Header, least_rank: int) -> bool:
+    shapes = [tensor.shape for tensor in (*header.inputs.values(), *header.outputs.values())]
+    return bool(shapes) and all(
+        shape is not None and shape[:1] == (VARIABLE,) and len(shape) >= least_rank for shape in shapes
+    )
+
+
+def _completed(header: Header) -> Iterator[Raised]:
+    message = header.config.message
+    if message.max_batch_size or (message.input and message.output) or not _could_batch(header, least_rank=1):
+        return
+    profiles = _served_profiles(header)
+    size = (
+        COMPLETED_BATCH
+        if header.config.backend == "onnxruntime"
+        else largest_batch([p for each in profiles for p in each])
+    )
+    if size is not None and size > 0:
+        missing = "inputs" if not message.input else "outputs"
+        yield header.config.raised(
+            f"{missing} and max_batch_size are left out, so Triton completes them: max_batch_size becomes {size} and "
+            "dynamic batching turns on; state inputs, outputs, max_batch_size and dynamic_batching",
+            *(("max_batch_size",) if header.config.states("max_batch_size") else ()),
+        )

@@ -1,0 +1,72 @@
+"""What the rules about tensors share: the tensors of a config, and how they are called in messages."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modelyard_build.repository.lint.subjects import Config
+from modelyard_build.repository.model_config import model_config_pb2
+
+INVALID = 0
+
+
+@dataclass(frozen=True)
+class Stated:
+    """An input or output of a config.
+
+    Attributes:
+        kind: "input" or "output".
+        index: among those of its kind.
+        message: what the config says of it.
+    """
+
+    kind: str
+    index: int
+    message: Any
+
+    @property
+    def name(self) -> str:
+        """As stated."""
+        return str(self.message.name)
+
+    @property
+    def path(self) -> tuple[str, int]:
+        """Where it stands."""
+        return self.kind, self.index
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What the backend sees, without the batch."""
+        sizes = self.message.reshape.shape if self.message.HasField("reshape") else self.message.dims
+        return tuple(sizes)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name!r}" if self.name else f"{self.kind} {self.index}"
+
+
+def stated_tensors(config: Config) -> Iterator[Stated]:
+    """Every input, then every output."""
+    for index, message in enumerate(config.message.input):
+        yield Stated("input", index, message)
+    for index, message in enumerate(config.message.output):
+        yield Stated("output", index, message)
+
+
+def dtype_name(number: int) -> str:
+    """A type as config.pbtxt has it; the number where it has none."""
+    known = model_config_pb2.DataType.DESCRIPTOR.values_by_number
+    return str(known[number].name) if number in known else str(number)
+
+
+def brackets(sizes: Sequence[int]) -> str:
+    """Sizes as config.pbtxt has them: [ -1, 384 ]."""
+    return f"[ {', '.join(map(str, sizes))} ]" if sizes else "[ ]"
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """The end of a sentence about a name that is not known; empty where none is close."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
