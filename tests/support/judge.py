@@ -297,7 +297,8 @@ def _understood(arguments: Sequence[str] | None) -> tuple[str | None, int | None
     if arguments is None:
         return None, None
     given = dict(argument.partition("=")[::2] for argument in arguments)
-    unknown = given.keys() - {"--cache-config", "--model-config-name"}
+    # Where the repository is, the judge decides.
+    unknown = given.keys() - {"--cache-config", "--model-config-name", "--model-repository"}
     if unknown:
         raise ValueError(f"the judge cannot start Triton with {', '.join(sorted(unknown))}")
     cache = given.get("--cache-config", "local,size=0")
