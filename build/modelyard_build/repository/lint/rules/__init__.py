@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelyard_build.repository.lint.rule import Rule
-from modelyard_build.repository.lint.rules import ignores, layout, scheduling, shapes, signature, tensors
+from modelyard_build.repository.lint.rules import ignores, instances, layout, scheduling, shapes, signature, tensors
 
 RULES: tuple[Rule, ...] = (
     layout.unparsable,
@@ -32,6 +32,27 @@ RULES: tuple[Rule, ...] = (
     tensors.batch_io_in_python,
     tensors.python_lists_nothing,
     tensors.openvino_serves_whole_batches,
+    instances.two_instances_by_default,
+    instances.count_is_not_positive,
+    instances.more_threads_than_cores,
+    instances.parameter_value_is_refused,
+    instances.unknown_parameter,
+    instances.graph_level_means_nothing,
+    instances.accelerator_is_refused,
+    instances.accelerator_is_ignored,
+    instances.only_tensorrt_reads_it,
+    instances.gpu_without_a_gpu,
+    instances.gpus_of_another_kind,
+    instances.gpu_that_is_not_there,
+    instances.kind_is_refused,
+    instances.all_passive,
+    instances.profile_is_refused,
+    instances.profiles_differ,
+    instances.host_policy_is_unknown,
+    instances.rate_limiter_is_off,
+    instances.resource_is_too_small,
+    instances.environment_is_missing,
+    instances.key_stated_twice,
     signature.unknown_tensor,
     signature.input_not_listed,
     signature.data_type_differs,

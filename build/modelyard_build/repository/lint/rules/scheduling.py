@@ -646,14 +646,20 @@ def initial_state_is_refused(config: Config) -> Findings:
 
     It says, for instance, `Number of dimensions in 'initial_state' doesn't match the size of
     'state' dimensions for state input …`, `initial_state setting expects state … to have state_data set`,
-    `Field 'name' must be set when using initial_state for state input …`.
+    `Field 'name' must be set when using initial_state for state input …`. A negative size other than -1 ends the
+    whole server while it loads: `failed to allocate non-pinned system memory`.
     """
+    seen: set[str] = set()
     for index, state in enumerate(config.message.sequence_batching.state):
         place = ("sequence_batching", "state", index, "initial_state")
         if len(state.initial_state) > 1:
             yield config.raised(f"one initial_state is expected, not {len(state.initial_state)}", *place)
         elif state.initial_state and (wrong := _misfit(state.initial_state[0], state)):
             yield config.raised(f"the initial_state of {state.input_name!r} {wrong}", *place, 0)
+        elif state.initial_state and state.input_name in seen:
+            yield config.raised(f"{state.input_name!r} has an initial_state already; take one state away", *place, 0)
+        if state.initial_state:
+            seen.add(state.input_name)
 
 
 def _misfit(initial: Any, state: Any) -> str:
@@ -665,8 +671,8 @@ def _misfit(initial: Any, state: Any) -> str:
     if len(initial.dims) != len(state.dims):
         return f"has dims {list(initial.dims)} and the state {list(state.dims)}; as many are expected"
     for own, wanted in zip(initial.dims, state.dims, strict=True):
-        if own == -1 or wanted not in (-1, own):
-            return f"has dims {list(initial.dims)} and the state {list(state.dims)}; they must fit, and none may be -1"
+        if own < 0 or wanted not in (-1, own):
+            return f"has dims {list(initial.dims)} and the state {list(state.dims)}; they must fit, each 0 or more"
     if not initial.WhichOneof("state_data"):
         return "has no data; state zero_data: true or data_file"
     return ""
