@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -90,11 +90,10 @@ def register_commands(names: Iterable[str] = (*VERBS, *GROUPS)) -> typer.Typer:
     return app
 
 
-def _found(verb: str) -> Callable[..., Any]:
+def _found(verb: str) -> Any:
     """What the tables name."""
     module, _, attribute = (VERBS | GROUPS)[verb].partition(":")
-    found: Callable[..., Any] = getattr(import_module(f"modelyard_ops.commands.{module}"), attribute)
-    return found
+    return getattr(import_module(f"modelyard_ops.commands.{module}"), attribute)
 
 
 def _errors_for_people() -> tuple[type[Exception], ...]:

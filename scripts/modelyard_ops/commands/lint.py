@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from modelyard_build.repository.lint.run import Finding
 from modelyard_ops.linting import fixing
 from modelyard_ops.linting.outputs import FORMATS, emit, wants_colour, written
 from modelyard_ops.linting.run import Run
@@ -71,7 +72,7 @@ def _show_fixes(run: Run) -> int:
     return EXIT_FINDINGS if mended.after or mended.left else EXIT_CLEAN
 
 
-def _fix(run: Run, format_: str) -> list[fixing.Finding]:
+def _fix(run: Run, format_: str) -> list[Finding]:
     """Mends what can be, and gives what is left."""
     mended = fixing.mend(run.findings)
     fixing.write(mended)

@@ -136,12 +136,11 @@ def summary(mended: Mended) -> str:
 
 
 def _diff(name: str, before: str, after: str) -> Iterable[str]:
-    # Not splitlines, which also splits at form feeds.
-    sides = ([line + "\n" for line in text.split("\n")] for text in (before, after))
-    for line in difflib.unified_diff(*(_ended(side) for side in sides), f"a/{name}", f"b/{name}"):
+    for line in difflib.unified_diff(_lines(before), _lines(after), f"a/{name}", f"b/{name}"):
         yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
-def _ended(lines: list[str]) -> list[str]:
-    """The lines of a text, the last one as it is: without an end, or none at all behind the end of the one before."""
-    return lines[:-1] if lines[-1] == "\n" else [*lines[:-1], lines[-1][:-1]]
+def _lines(text: str) -> list[str]:
+    """The lines of a text with their ends. Not by splitlines, which also splits at form feeds."""
+    *ended, last = text.split("\n")
+    return [f"{line}\n" for line in ended] + ([last] if last else [])

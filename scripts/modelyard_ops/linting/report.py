@@ -83,3 +83,9 @@ def shown(path: Path) -> str:
 def readable(text: str) -> str:
     """A text with U+FFFD for bytes that are not UTF-8: what reads our output takes no lone surrogates."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if not text.isascii() else text
+
+
+def said(finding: Finding) -> str:
+    """What is wrong and what to do, in sentences."""
+    message = readable(finding.message)
+    return f"{message}{'' if message.endswith(('.', '?', '!')) else '.'} {finding.rule.mend}"

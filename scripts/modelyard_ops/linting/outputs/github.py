@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelyard_build.repository.lint.run import Finding
-from modelyard_ops.linting.report import Report, readable, shown
+from modelyard_ops.linting.report import Report, said, shown
 
 
 def written(report: Report, *, colour: bool = False) -> str:
@@ -21,7 +21,7 @@ def _command(finding: Finding) -> str:
             properties |= {"col": str(finding.column), "endColumn": str(last)}
     properties["title"] = f"{finding.rule.code} {finding.rule.summary}"
     listed = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-    return f"::{finding.severity.value} {listed}::{_data(f'{readable(finding.message)}. {finding.rule.mend}')}"
+    return f"::{finding.severity.value} {listed}::{_data(said(finding))}"
 
 
 def _data(text: str) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from modelyard_build.repository.lint.rule import Rule
 from modelyard_build.repository.lint.run import Finding
-from modelyard_ops.linting.report import Report, readable, replacements
+from modelyard_ops.linting.report import Report, replacements, said
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 # What paths are relative to: the folder that the command ran in.
@@ -56,7 +56,7 @@ def _result(finding: Finding, index: int) -> dict[str, Any]:
         "ruleId": finding.rule.code,
         "ruleIndex": index,
         "level": finding.severity.value,
-        "message": {"text": f"{readable(finding.message)}. {finding.rule.mend}"},
+        "message": {"text": said(finding)},
         "locations": [{"physicalLocation": location}],
     }
     if changes := replacements(finding):
