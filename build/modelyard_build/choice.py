@@ -98,6 +98,6 @@ def _difference(path: Path, text: str) -> str:
     if config.says(path, text):
         return ""
     lines = difflib.unified_diff(
-        path.read_text().splitlines(), text.splitlines(), str(path), "what the build would write", lineterm=""
+        config.text_of(path).splitlines(), text.splitlines(), str(path), "what the build would write", lineterm=""
     )
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from modelyard_build.errors import BuildError
 from modelyard_build.model import AnyModel, Ensemble, Model
 from modelyard_build.models import declared_in
 from modelyard_build.repository import config, manifest, versions
+from modelyard_build.repository.agreement import agree
 from modelyard_build.repository.manifest import Manifest
 from modelyard_build.sources import build_key, sources
 from modelyard_build.wanted import Wanted, wanted
@@ -30,6 +31,7 @@ class Planned:
         reason: why a version has to be built; empty when there is none to be built.
         candidates: for a PyTorch model, what the version is to hold.
         additions: those of them that the newest version lacks, where no new one is to be built.
+        before: the record of the newest version, if it has one: what in the configs is of it, the next one may change.
     """
 
     model: AnyModel
@@ -41,6 +43,7 @@ class Planned:
     reason: str
     candidates: tuple[Wanted, ...] = ()
     additions: tuple[Wanted, ...] = ()
+    before: Manifest | None = None
 
     @property
     def due(self) -> tuple[Wanted, ...]:
@@ -72,15 +75,16 @@ def plan(models: Sequence[AnyModel], repository: Path, targets: Sequence[str] = 
 
 
 def _plan(model: AnyModel, folder: Path, steps: dict[str, str], targets: Sequence[str]) -> Planned:
+    latest = versions.latest(folder)
+    before = manifest.read(latest) if latest is not None and (latest / manifest.FILENAME).exists() else None
     for path in config.paths(folder):
-        config.check(path, model)
+        config.check(path, model, agree(config.text_of(path), model, before.signature if before else None))
     files = sources(model, declared_in(model))
     key = build_key(model, files, steps)
     candidates = wanted(model, folder, key, targets) if isinstance(model, Model) else ()
-    latest = versions.latest(folder)
     reason = _reason(latest, key, files, candidates)
     additions = () if reason or latest is None else _additions(latest, candidates)
-    return Planned(model, folder, files, key, steps, latest, reason, candidates, additions)
+    return Planned(model, folder, files, key, steps, latest, reason, candidates, additions, before)
 
 
 def _reason(latest: Path | None, key: str, files: dict[str, str], candidates: Sequence[Wanted]) -> str:

@@ -209,7 +209,7 @@ class Prover:
         involved = [
             item for item in self.planned if item.model.name == planned.model.name or item.model.name in planned.steps
         ]
-        texts = [scratch.config_text(item.model, item.folder, self._beside(item)) for item in involved]
+        texts = [scratch.config_text(item, item.folder / layout.FILENAME, self._beside(item)) for item in involved]
         return _path([[item.key for item in involved], texts])
 
     def _beside(self, planned: Planned) -> Path:

@@ -12,11 +12,11 @@ from modelyard_build import scratch
 from modelyard_build.artefacts import Made, as_record
 from modelyard_build.assets import sha256_of
 from modelyard_build.errors import PublishFailed
-from modelyard_build.model import Tensor
 from modelyard_build.plan import Planned
 from modelyard_build.progress import Progress, Stopwatch
 from modelyard_build.proving import Proof
-from modelyard_build.repository import layout, manifest, versions
+from modelyard_build.repository import config, layout, manifest, versions
+from modelyard_build.repository.agreement import difference, signature
 from modelyard_build.repository.manifest import Manifest
 from modelyard_build.repository.releases import Release
 from modelyard_build.sources import asset_hashes, libraries
@@ -58,7 +58,14 @@ def publish(publication: Publication, progress: Progress) -> Manifest:
     _check_distinct(publication)
     with watch.step("publish"):
         _write_beside(publication.staged)
-        return _publish_version(publication) if planned.reason else _add(planned, publication)
+        if not planned.reason:
+            return _add(planned, publication)
+        changed = _changed_beside(publication.staged)
+        published = _publish_version(publication, changed)
+    for path, (before, after) in changed.items():
+        if path.suffix == ".pbtxt":
+            progress.say(difference(path, config.decoded(before), config.decoded(after)))
+    return published
 
 
 def _check_distinct(publication: Publication) -> None:
@@ -75,7 +82,7 @@ def _check_distinct(publication: Publication) -> None:
             )
 
 
-def _publish_version(publication: Publication) -> Manifest:
+def _publish_version(publication: Publication, changed: Mapping[Path, tuple[bytes, bytes]]) -> Manifest:
     written: list[Manifest] = []
 
     def finish(folder: Path, version: int) -> None:
@@ -83,7 +90,11 @@ def _publish_version(publication: Publication) -> Manifest:
         manifest.write(written[0], folder)
 
     staged = publication.staged
-    versions.publish([staged.files, *publication.folders], staged.planned.folder, finish)
+    # The configs change when the version is complete on the disk, right before it takes its name. A server that polls
+    # in between finds the new configs beside the old version, and keeps what it has loaded until it polls again. Where
+    # the build is killed there, the next one finds the configs as they have to be, and publishes the version.
+    beside = versions.replaced({path: after for path, (_, after) in changed.items()})
+    versions.publish([staged.files, *publication.folders], staged.planned.folder, finish, beside)
     return written[0]
 
 
@@ -115,8 +126,19 @@ def _write_beside(staged: Staged) -> None:
     folder, beside = staged.planned.folder, staged.beside
     for path in sorted(path for path in beside.rglob("*") if path.is_file()):
         versions.write_missing(folder / path.relative_to(beside), path.read_bytes())
-    text = scratch.config_text(staged.planned.model, folder, beside)
-    versions.write_missing(folder / layout.FILENAME, text.encode())
+    path = folder / layout.FILENAME
+    versions.write_missing(path, config.bytes_of(scratch.config_text(staged.planned, path, beside)))
+
+
+def _changed_beside(staged: Staged) -> dict[Path, tuple[bytes, bytes]]:
+    """What stands beside the versions and has to follow the new one, with what is in it now and then."""
+    folder = staged.planned.folder
+    found: dict[Path, tuple[bytes, bytes]] = {}
+    for path in config.paths(folder):
+        found[path] = (path.read_bytes(), config.bytes_of(scratch.config_text(staged.planned, path, staged.beside)))
+    for name, source in scratch.stands_beside(staged.planned, staged.beside).items():
+        found[folder / name] = ((folder / name).read_bytes(), source.read_bytes())
+    return {path: contents for path, contents in found.items() if contents[0] != contents[1]}
 
 
 def _manifest(publication: Publication, version: int, files: dict[str, dict[str, Any]]) -> Manifest:
@@ -130,11 +152,7 @@ def _manifest(publication: Publication, version: int, files: dict[str, dict[str,
         assets=asset_hashes(planned.model),
         libraries=libraries(),
         target={"release": target.name, "triton": target.triton, "onnxruntime": target.onnxruntime},
-        signature={
-            "max_batch_size": planned.model.max_batch_size,
-            "inputs": [_signature(tensor) for tensor in planned.model.inputs],
-            "outputs": [_signature(tensor) for tensor in planned.model.outputs],
-        },
+        signature=signature(planned.model),
         steps=planned.steps,
         files=files,
         verification=publication.proof.evidence,
@@ -142,8 +160,5 @@ def _manifest(publication: Publication, version: int, files: dict[str, dict[str,
         measurements=dict(publication.measured),
         metrics=publication.proof.metrics,
         seconds={**publication.staged.seconds, **publication.proof.seconds},
+        beside={name: sha256_of(path) for name, path in scratch.files_beside(publication.staged.beside).items()},
     )
-
-
-def _signature(tensor: Tensor) -> dict[str, Any]:
-    return {"name": tensor.name, "dtype": tensor.dtype, "dims": list(tensor.config_dims)}

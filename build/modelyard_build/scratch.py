@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from modelyard_build.artefacts import Made
-from modelyard_build.model import AnyModel, Ensemble, Model
+from modelyard_build.assets import sha256_of
+from modelyard_build.model import Ensemble, Model
 from modelyard_build.plan import Planned
 from modelyard_build.repository import config, layout, samples
+from modelyard_build.repository.agreement import agree, signature
 from modelyard_build.stage import Staged, warmup_tensors
 from modelyard_build.targets import target_of
 
@@ -44,11 +46,11 @@ def with_candidate(
                 _lay_out(root / item.model.name, item, staged.get(item.model.name), made.get(item.model.name, []))
         beside = staged[owner.model.name].beside
         assert isinstance(owner.model, Model)  # noqa: S101  # nothing else has candidates
-        _write(root / name, candidate_config(owner.model, beside, one), [one.folder], [beside])
+        _write(root / name, candidate_config(owner.model, beside, one), [one.folder], files_beside(beside))
         for item in ensembles:
             assert isinstance(item.model, Ensemble)  # noqa: S101  # nothing else has steps
             renamed = _with_step(item.model, owner.model.name, name, served_as(item.model.name, one))
-            _write(root / renamed.name, config.render(renamed), [], [_beside(item, staged.get(item.model.name))])
+            _write(root / renamed.name, config.render(renamed), [], _beside(item, staged.get(item.model.name)))
         yield root
 
 
@@ -68,33 +70,59 @@ def _with_step(ensemble: Ensemble, old: str, new: str, name: str) -> Ensemble:
     return replace(ensemble, name=name, steps=steps)
 
 
-def config_text(model: AnyModel, folder: Path, beside: Path) -> str:
-    """The config.pbtxt that stands, or the one that will be written."""
-    path = folder / layout.FILENAME
-    return path.read_text() if path.exists() else config.render(model, warmup_tensors(model, beside))
+def config_text(item: Planned, path: Path, beside: Path) -> str:
+    """What stands in one of a model's configs, as it will agree with the artefact; or what will be written there."""
+    if not path.exists():
+        return config.render(item.model, warmup_tensors(item.model, beside))
+    before = item.before.signature if item.before else None
+    return agree(config.text_of(path), item.model, before, warmup_tensors(item.model, beside))
 
 
-def _beside(item: Planned, staged: Staged | None) -> Path:
-    return staged.beside if staged else item.folder
+def stands_beside(item: Planned, beside: Path) -> dict[str, Path]:
+    """The labels and warmup files as they will stand beside the versions: where each comes from, by its path there.
+
+    What stands there is people's and stays, unless it is as the version before brought it and comes out otherwise now.
+    """
+    fresh, found = files_beside(beside), files_beside(item.folder)
+    stale = {name for name, path in found.items() if name in fresh and _is_stale(item, name, path)}
+    return {**fresh, **{name: path for name, path in found.items() if name not in stale}}
+
+
+def _is_stale(item: Planned, name: str, path: Path) -> bool:
+    if item.before is None:
+        return False
+    if name in item.before.beside:
+        return item.before.beside[name] == sha256_of(path)
+    # A manifest of before does not tell: a sample of what its input no longer is cannot be read.
+    old, new = item.before.signature["inputs"], signature(item.model)["inputs"]
+    of_input = [tensor for tensor in old if f"{samples.WARMUP}/{tensor['name']}" == name]
+    return any(tensor not in new for tensor in of_input)
+
+
+def files_beside(folder: Path) -> dict[str, Path]:
+    """Labels and warmup files, by their path in the folder."""
+    paths = [folder / samples.LABELS, *sorted((folder / samples.WARMUP).glob("*"))]
+    return {path.relative_to(folder).as_posix(): path for path in paths if path.is_file()}
+
+
+def _beside(item: Planned, staged: Staged | None) -> dict[str, Path]:
+    return stands_beside(item, staged.beside) if staged else files_beside(item.folder)
 
 
 def _lay_out(root: Path, item: Planned, staged: Staged | None, made: Sequence[Made]) -> None:
     published = [item.latest] if item.latest and not item.reason else []
     fresh = [staged.files, *(one.folder for one in made if not one.refused)] if staged else []
-    beside = _beside(item, staged)
-    _write(root, config_text(item.model, item.folder, beside), [*published, *fresh], [item.folder, beside])
+    text = config_text(item, item.folder / layout.FILENAME, staged.beside if staged else item.folder)
+    _write(root, text, [*published, *fresh], _beside(item, staged))
 
 
-def _write(root: Path, text: str, files: Sequence[Path], beside: Sequence[Path]) -> None:
+def _write(root: Path, text: str, files: Sequence[Path], beside: Mapping[str, Path]) -> None:
     """A model's folder: its config, links to the files of its version, its labels and warmup from where they stand."""
     (root / "1").mkdir(parents=True)
-    (root / layout.FILENAME).write_text(text)
-    for name in (samples.LABELS, samples.WARMUP):
-        source = next((folder / name for folder in beside if (folder / name).exists()), None)
-        if source is not None and source.is_dir():
-            shutil.copytree(source, root / name)
-        elif source is not None:
-            shutil.copyfile(source, root / name)
+    (root / layout.FILENAME).write_bytes(config.bytes_of(text))
+    for name, source in beside.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source, root / name)
     for folder in files:
         for path in folder.iterdir():
             link = root / "1" / path.name

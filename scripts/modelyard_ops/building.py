@@ -49,8 +49,8 @@ class ConsoleProgress:
             stderr.print(f"[dim]{model}: {step}, {taken:.1f} s[/dim]", soft_wrap=True)
 
     def say(self, line: str) -> None:
-        """Prints a line."""
-        stderr.print(f"[dim]{line}[/dim]", soft_wrap=True)
+        """Prints a line, or several."""
+        stderr.print(line, style="dim", markup=False, soft_wrap=True)
 
 
 class ServedRepository:

@@ -1,25 +1,29 @@
 """config.pbtxt: written where none stands, read and held against the artefact where one does.
 
-The file belongs to the people who operate the model. What is here never changes a file that exists.
+The file belongs to the people who operate the model. What is here never changes a file that exists; `agreement` says
+what a rebuild changes in one.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from google.protobuf import text_format
 
 from modelyard_build.errors import ConfigContradiction
 from modelyard_build.model import AnyModel, DynamicBatching, Ensemble, Model, PythonModel, Tensor
 from modelyard_build.repository import cc_model_filenames
 from modelyard_build.repository.layout import BACKEND_OF_PLATFORM, CONFIGS, DEFAULT_FILENAMES, FILENAME
+from modelyard_build.repository.lint.subjects import MAX_CONFIG_BYTES
 from modelyard_build.repository.model_config import model_config_pb2
+from modelyard_build.repository.text_format.binding import Bound, bind
+from modelyard_build.repository.text_format.binding import Path as FieldPath
+from modelyard_build.repository.text_format.syntax import Document, parse
 
 # config.pbtxt names strings differently from the protocol; every other datatype only gets a prefix.
 _DATA_TYPES = {"BYTES": "TYPE_STRING"}
+# Of what is wrong with a config, in one message.
+_MOST_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -231,21 +235,82 @@ def paths(folder: Path) -> list[Path]:
     return [*found, *sorted((folder / CONFIGS).glob("*.pbtxt"))]
 
 
+def text_of(path: Path) -> str:
+    """A config's text, every byte of it: line ends as they are, and what is not UTF-8 as lone surrogates.
+
+    Raises:
+        ConfigContradiction: the file cannot be read, or is larger than any config.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ConfigContradiction(f"{path} cannot be read: {error.strerror}.") from error
+    if len(content) > MAX_CONFIG_BYTES:
+        raise ConfigContradiction(f"{path} has more than {MAX_CONFIG_BYTES >> 20} MiB; no config has.")
+    return decoded(content)
+
+
+def decoded(content: bytes) -> str:
+    """A config's bytes as text; what is not UTF-8 is lone surrogates."""
+    return content.decode("utf-8", "surrogateescape")
+
+
+def bytes_of(text: str) -> bytes:
+    """A text that was decoded, as it was."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A config that was read.
+
+    Attributes:
+        path: the file.
+        document: its text with places.
+        bound: the message that it states.
+    """
+
+    path: Path
+    document: Document
+    bound: Bound
+
+    def at(self, *path: str | int) -> str:
+        """`file:line` of a field, or of what stands nearest around it; of the file's start where nothing of it does."""
+        while path:
+            if place := self.bound.places.get(path):
+                start = place.value.start if isinstance(path[-1], int) else place.field.name_start
+                return f"{self.path}:{self.document.position(start)[0]}"
+            path = path[:-1]
+        return f"{self.path}:1"
+
+
+def stated_in(path: Path, text: str) -> Stated:
+    """What a text states that stands, or will stand, in a file.
+
+    Raises:
+        ConfigContradiction: it is not a config; each reason with file, line and column.
+    """
+    document = parse(text)
+    bound = bind(document, model_config_pb2.ModelConfig())
+    if problems := [*bound.problems, *bound.lost]:
+        shown = [
+            f"{path}:{line}:{column}: {problem.message}."
+            for problem in problems[:_MOST_SHOWN]
+            for line, column in [document.position(problem.start)]
+        ]
+        more = [f"{len(problems) - _MOST_SHOWN} more."] if len(problems) > _MOST_SHOWN else []
+        raise ConfigContradiction("\n".join([*shown, *more, "Triton would refuse the model; mend the lines."]))
+    return Stated(path, document, bound)
+
+
 def read(path: Path) -> model_config_pb2.ModelConfig:
     """Parses a config.pbtxt.
 
     Raises:
         ConfigContradiction: it is not a valid ModelConfig; the message has file, line and column.
     """
-    try:
-        return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
-    except UnicodeDecodeError as error:
-        raise ConfigContradiction(f"{path}: byte {error.start} is not UTF-8 text; Triton cannot read it.") from error
-    except text_format.ParseError as error:
-        # protobuf's own message begins with line:column.
-        raise ConfigContradiction(f"{path}:{error}. Triton would refuse the model; mend the line.") from error
-    except OSError as error:
-        raise ConfigContradiction(f"{path} cannot be read: {error.strerror}.") from error
+    return stated_in(path, text_of(path)).bound.message
 
 
 def says(path: Path, text: str) -> bool:
@@ -254,7 +319,7 @@ def says(path: Path, text: str) -> bool:
     Raises:
         ConfigContradiction: the config cannot be read.
     """
-    return bool(read(path) == text_format.Parse(text, model_config_pb2.ModelConfig()))
+    return bool(read(path) == stated_in(path, text).bound.message)
 
 
 def filename(config: model_config_pb2.ModelConfig, compute_capability: str = "") -> str:
@@ -271,13 +336,19 @@ def backend_of(config: model_config_pb2.ModelConfig) -> str:
     return found
 
 
-def check(path: Path, model: AnyModel) -> None:
-    """Holds an existing config.pbtxt against what the artefact dictates.
+def check(path: Path, model: AnyModel, text: str | None = None) -> None:
+    """Holds a config against what the artefact dictates.
+
+    Args:
+        path: the file.
+        model: the declaration.
+        text: what will stand in the file; what stands in it where it is left out.
 
     Raises:
         ConfigContradiction: with file:line, what stands there, what Triton will demand, and the mend.
     """
-    config = read(path)
+    stated = stated_in(path, text_of(path) if text is None else text)
+    config = stated.bound.message
     contradictions = [*_check_kind(config, model), *_check_batch(config, model)]
     contradictions += _check_tensors("input", config.input, model.inputs)
     contradictions += _check_tensors("output", config.output, model.outputs)
@@ -285,17 +356,16 @@ def check(path: Path, model: AnyModel) -> None:
         contradictions += _check_steps(config, model)
     if isinstance(model, PythonModel):
         contradictions += [
-            ("parameters", f"parameter {key!r} is missing; the step needs it, such as string_value: {value!r}")
+            (("parameters",), f"parameter {key!r} is missing; the step needs it, such as string_value: {value!r}")
             for key, value in model.parameters.items()
             if key not in config.parameters
         ]
     if contradictions:
-        text = path.read_text(encoding="utf-8")
-        raise ConfigContradiction("\n".join(f"{path}:{_line(text, at)}: {what}." for at, what in contradictions))
+        raise ConfigContradiction("\n".join(f"{stated.at(*at)}: {what}." for at, what in contradictions))
 
 
-# A finding: the words to look for in the text, to name the line, and the sentence.
-_Finding = tuple[str, str]
+# Where it stands, and the sentence.
+_Finding = tuple[FieldPath, str]
 
 
 def _check_kind(config: model_config_pb2.ModelConfig, model: AnyModel) -> list[_Finding]:
@@ -309,21 +379,31 @@ def _check_kind(config: model_config_pb2.ModelConfig, model: AnyModel) -> list[_
         accepted = {*DEFAULT_FILENAMES, *BACKEND_OF_PLATFORM} - {"python"}
     if found in accepted:
         return []
-    return [(found, f"backend or platform is {found!r}, the artefact needs {' or '.join(sorted(accepted))}")]
+    at = "backend" if config.backend else "platform"
+    return [((at,), f"backend or platform is {found!r}, the artefact needs {' or '.join(sorted(accepted))}")]
 
 
 def _check_batch(config: model_config_pb2.ModelConfig, model: AnyModel) -> list[_Finding]:
-    findings = []
+    findings: list[_Finding] = []
     if config.name and config.name != model.name:
-        findings.append(("name", f"name is {config.name!r}, the folder is {model.name!r}; leave name out"))
+        findings.append((("name",), f"name is {config.name!r}, the folder is {model.name!r}; leave name out"))
     if not 1 <= config.max_batch_size <= model.max_batch_size:
         findings.append(
             (
-                "max_batch_size",
+                ("max_batch_size",),
                 f"max_batch_size is {config.max_batch_size}, the artefact was proven from 1 to {model.max_batch_size}; "
                 "write a number in between, or declare a larger one in the model's source",
             )
         )
+    for index, size in enumerate(config.dynamic_batching.preferred_batch_size):
+        if size > config.max_batch_size:
+            findings.append(
+                (
+                    ("dynamic_batching", "preferred_batch_size", index),
+                    f"preferred_batch_size {size} is above max_batch_size {config.max_batch_size}, and Triton refuses "
+                    "that; take it away",
+                )
+            )
     return findings
 
 
@@ -331,24 +411,32 @@ def _check_tensors(
     role: str, found: Iterable[model_config_pb2.ModelInput | model_config_pb2.ModelOutput], declared: Iterable[Tensor]
 ) -> list[_Finding]:
     expected = {tensor.name: tensor for tensor in declared}
-    stated = {tensor.name: tensor for tensor in found}
-    findings = [
-        (name, f"{role} {name!r} is not the artefact's; it has {', '.join(expected)}")
-        for name in stated.keys() - expected.keys()
+    stated = {tensor.name: (index, tensor) for index, tensor in enumerate(found)}
+    findings: list[_Finding] = []
+    for name, (index, tensor) in stated.items():
+        if name in expected:
+            findings += _check_tensor(role, index, tensor, expected[name])
+        else:
+            has = ", ".join(expected)
+            findings.append(((role, index), f"{role} {name!r} is not the artefact's; it has {has}"))
+    missing = [name for name in expected if name not in stated]
+    return findings + [
+        ((role,), f"{role} {name!r} is missing; the artefact has {', '.join(expected)}") for name in missing
     ]
-    findings += [
-        (role, f"{role} {name!r} is missing; the artefact has {', '.join(expected)}")
-        for name in expected.keys() - stated.keys()
-    ]
-    for name in stated.keys() & expected.keys():
-        config, tensor = stated[name], expected[name]
-        stated_type = model_config_pb2.DataType.Name(config.data_type)
-        if stated_type != data_type(tensor):
-            findings.append((name, f"{role} {name!r} is {stated_type}, the artefact's is {data_type(tensor)}"))
-        if not _dims_fit(role, tuple(config.dims), tensor.config_dims):
-            findings.append(
-                (name, f"{role} {name!r} has dims {list(config.dims)}, the artefact's are {list(tensor.config_dims)}")
-            )
+
+
+def _check_tensor(
+    role: str, index: int, config: model_config_pb2.ModelInput | model_config_pb2.ModelOutput, tensor: Tensor
+) -> list[_Finding]:
+    findings: list[_Finding] = []
+    known = model_config_pb2.DataType.values()
+    stated = model_config_pb2.DataType.Name(config.data_type) if config.data_type in known else str(config.data_type)
+    said = f"{role} {tensor.name!r}"
+    if stated != data_type(tensor):
+        findings.append(((role, index, "data_type"), f"{said} is {stated}, the artefact's is {data_type(tensor)}"))
+    if not _dims_fit(role, tuple(config.dims), tensor.config_dims):
+        dims = f"{said} has dims {list(config.dims)}, the artefact's are {list(tensor.config_dims)}"
+        findings.append(((role, index, "dims"), dims))
     return findings
 
 
@@ -364,12 +452,5 @@ def _check_steps(config: model_config_pb2.ModelConfig, model: Ensemble) -> list[
     expected = [step.model for step in model.steps]
     if stated == expected:
         return []
-    return [("ensemble_scheduling", f"the steps are {', '.join(stated)}; declared are {', '.join(expected)}")]
-
-
-def _line(text: str, words: str) -> int:
-    """The first line that mentions the words outside a comment; 1 where none does."""
-    for number, line in enumerate(text.splitlines(), 1):
-        if re.search(rf"\b{re.escape(words)}\b", line.split("#")[0]):
-            return number
-    return 1
+    said = f"the steps are {', '.join(stated)}; declared are {', '.join(expected)}"
+    return [(("ensemble_scheduling", "step"), said)]

@@ -30,7 +30,8 @@ class Manifest:
         assets: SHA-256 of each fetched file, by name.
         libraries: versions of the libraries that wrote it.
         target: the Triton release it was checked for, with its limits.
-        signature: inputs and outputs (name, dtype, dims without the batch) and max_batch_size.
+        signature: what the declaration dictates to a config, see `agreement.signature`: inputs and outputs (name,
+            dtype, dims without the batch) and max_batch_size; an ensemble's steps, a Python step's parameters.
         steps: for an ensemble, the key of each step it was verified with.
         files: SHA-256 and size in bytes of every other file in the folder.
         verification: the evidence of a Python step or an ensemble.
@@ -39,6 +40,7 @@ class Manifest:
         measurements: for a PyTorch model, its candidates measured beside each other, by kind of machine.
         metrics: the task's own figures.
         seconds: how long each step of the build took.
+        beside: SHA-256 of the warmup files and labels that came with it, by path beside the versions.
     """
 
     model: str
@@ -58,6 +60,7 @@ class Manifest:
     metrics: dict[str, Any]
     seconds: dict[str, float]
     schema: int = field(default=SCHEMA)
+    beside: dict[str, str] = field(default_factory=dict)
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,8 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from modelyard_build.atomic import replacing
@@ -31,7 +32,12 @@ def latest(model_folder: Path) -> Path | None:
     return model_folder / str(found[-1]) if found else None
 
 
-def publish(staged: Sequence[Path], model_folder: Path, finish: Callable[[Path, int], None]) -> Path:
+def publish(
+    staged: Sequence[Path],
+    model_folder: Path,
+    finish: Callable[[Path, int], None],
+    beside: AbstractContextManager[None] | None = None,
+) -> Path:
     """Adds a version: copied beside, completed, synced to disk, renamed into place.
 
     Whatever fails, the versions that were there are untouched and nothing half-made remains.
@@ -40,6 +46,8 @@ def publish(staged: Sequence[Path], model_folder: Path, finish: Callable[[Path, 
         staged: the folders whose files make up the version.
         model_folder: the model's folder in the repository.
         finish: `finish(folder, version)` adds what depends on the number.
+        beside: entered when all is on the disk, right before the version takes its name: changes what stands beside the
+            versions, and undoes that where the renaming fails.
 
     Returns:
         The new version's folder.
@@ -59,7 +67,8 @@ def publish(staged: Sequence[Path], model_folder: Path, finish: Callable[[Path, 
             folder.chmod(0o755)
             _sync(folder)
             target = model_folder / str(version)
-            folder.rename(target)
+            with beside or contextlib.nullcontext():
+                folder.rename(target)
             _sync_folder(model_folder)
     return target
 
@@ -123,6 +132,37 @@ def write_missing(path: Path, content: bytes) -> bool:
     with _explained(path.parent), replacing(path) as partial:
         partial.write_bytes(content)
     return True
+
+
+@contextlib.contextmanager
+def replaced(files: Mapping[Path, bytes]) -> Iterator[None]:
+    """Replaces files, each in one step, for good where the block succeeds; else they are as they were.
+
+    Raises:
+        PublishFailed: a path cannot be written.
+    """
+    before: dict[Path, bytes] = {}
+    try:
+        for path, content in files.items():
+            with _explained(path.parent):
+                before[path] = path.read_bytes()
+                _replace(path, content)
+        yield
+    except BaseException:
+        for path, content in before.items():
+            _replace(path, content)
+        raise
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Puts a content into a file whose permissions stay."""
+    mode = path.stat().st_mode
+    with replacing(path) as partial:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.chmod(mode)
 
 
 def _sweep(model_folder: Path) -> None:
