@@ -5,6 +5,7 @@ A sample; `make lint-mutations` judges thousands. Where the verdicts differ on p
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -95,6 +96,7 @@ def test_a_seed_makes_the_same_mutants() -> None:
     keys = [mutant.key for mutant in first]
     assert keys == [mutant.key for mutant in lint_mutations.drawn(20, 20, 20, SEED)]
     assert len(set(keys)) == 60
+    assert [Mutant.of_json(json.loads(json.dumps(mutant.as_json()))) for mutant in first] == first
 
 
 def test_verdicts_that_differ_are_told_apart() -> None:

@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="ask the linter alone; no server is started")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    mutants = drawn(given.systems, given.examples, given.texts, given.seed)
+    mutants = _remembered(given.out, given.systems, given.examples, given.texts, given.seed)
     known = _read(given.out / "verdicts.jsonl")
     if not given.report:
         judge([mutant for mutant in mutants if mutant.key not in known], given.out / "verdicts.jsonl", given.judges)
@@ -60,6 +60,15 @@ def drawn(systems: int, examples: int, texts: int, seed: int) -> list[Mutant]:
         *draw.drawn(real, changes, systems, seed),
         *draw.drawn(good, changes, examples, seed),
     ]
+
+
+def _remembered(folder: Path, *numbers: int) -> list[Mutant]:
+    """The same, drawn once: what Hypothesis draws for a seed also follows from the sources that are loaded."""
+    file = folder / f"mutants-{'-'.join(map(str, numbers))}.jsonl"
+    if not file.exists():
+        lines = [json.dumps(mutant.as_json()) for mutant in drawn(*numbers)]
+        file.write_text("\n".join(lines), encoding="utf-8")
+    return [Mutant.of_json(json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def judge(mutants: Sequence[Mutant], file: Path, judges: int) -> None:

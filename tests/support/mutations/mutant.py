@@ -62,6 +62,17 @@ class Mutant:
         """The same with other files."""
         return replace(self, files=files, changes=(*self.changes, change))
 
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON can hold it: the bytes as characters."""
+        files = {name: None if content is None else content.decode("latin-1") for name, content in self.files.items()}
+        return {**vars(self), "files": files}
+
+    @staticmethod
+    def of_json(fields: Mapping[str, Any]) -> Mutant:
+        """The reverse."""
+        files = {name: None if text is None else text.encode("latin-1") for name, text in fields["files"].items()}
+        return Mutant(fields["base"], files, fields["model"], tuple(fields["models"]), tuple(fields["changes"]))
+
     def write(self, folder: Path) -> None:
         """Lays it out."""
         for name, content in self.files.items():
