@@ -47,7 +47,7 @@ def style_of(document: Document, near: Sequence[Field]) -> Style:
     messages = [value for stated in fields for value in _messages(stated)]
     lists = [stated.value for stated in fields if isinstance(stated.value, Listing)]
     return Style(
-        "\r\n" if "\r\n" in text else DEFAULT.newline,
+        "\r\n" if text.count("\r\n") * 2 > text.count("\n") else DEFAULT.newline,
         _first(messages, lambda message: _indent(text, message), DEFAULT.indent),
         _first(fields, _quote, DEFAULT.quote),
         _first(messages, lambda message: text[message.start], DEFAULT.opening),
