@@ -15,7 +15,7 @@ help:
 	@echo "make demo   build and verify both systems, serve them, send real texts, measure, stop"
 	@echo "make test   everything that must pass: lint, types, import contracts, tests on the embedded Triton"
 	@echo "make test-slow   the tests that take minutes or gigabytes: MiniLM in int8, a graph over 2 GB"
-	@echo "make lint   ruff, mypy and the import contracts alone"
+	@echo "make lint   ruff, mypy, the import contracts, and modelyard lint on our own model_repository/"
 	@echo "make bench  the benchmarks, each beside its limit"
 	@echo "make gpu-check  what this machine's GPU does through each runtime that is installed"
 	@echo "make clean  removes what make made here (caches outside the tree stay)"
@@ -34,6 +34,8 @@ lint: $(STAMP)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy
+	@$(BIN)/python scripts/lint_docs.py --check
+	@$(BIN)/modelyard lint
 
 test: lint
 	@$(BIN)/pytest
@@ -44,6 +46,7 @@ test-slow: $(STAMP)
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/serving_overhead.py
 	@$(BIN)/python benchmarks/targets.py text_embedder_encoder
+	@$(BIN)/python benchmarks/lint.py
 
 gpu-check: $(STAMP)
 	@$(BIN)/python scripts/gpu_check.py

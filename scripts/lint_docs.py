@@ -65,14 +65,22 @@ class Mistake:
 
 
 ENCODER, TOKENIZER, ENSEMBLE = "text_embedder_encoder", "text_embedder_tokenizer", "text_embedder"
+_NAMED = 'name: "sentence_encoder"\nmax_batch_size: 32'
+_PREFERRED = "dynamic_batching {\n  preferred_batch_size: [ 16, 64 ]"
 MISTAKES = (
     Mistake("A field is misspelt", ENCODER, "max_batch_size: 32", "max_batchsize: 32", "MY101"),
     Mistake("A bracket is lost", ENCODER, "dims: [ 384 ] }", "dims: [ 384 }", "MY101"),
+    Mistake("A folder was copied, and its name with it", ENCODER, "max_batch_size: 32", _NAMED, "MY102"),
+    Mistake("The dims include the batch", ENCODER, "dims: [ 384 ]", "dims: [ -1, 384 ]", "MY234"),
+    Mistake("The data type is another than the graph's", ENCODER, "TYPE_INT64", "TYPE_INT32", "MY233"),
+    Mistake("A tensor is called otherwise than in the graph", ENCODER, '"embedding"', '"embeddings"', "MY231"),
+    Mistake("A preferred batch size above the maximum", ENCODER, "dynamic_batching {", _PREFERRED, "MY303"),
     Mistake(
-        "A folder was copied, and its name with it", ENCODER, "max_batch_size: 32",
-        'name: "sentence_encoder"\nmax_batch_size: 32', "MY102",
+        "A parameter that the backend does not read", ENCODER, "intra_op_thread_count", "intra_op_threads", "MY405"
     ),
-)  # fmt: skip
+    Mistake("A GPU is asked for where there is none", ENCODER, "kind: KIND_AUTO", "kind: KIND_GPU", "MY410", "cpu"),
+    Mistake("A value that the backend refuses", ENCODER, 'string_value: "0"', 'string_value: "all"', "MY404"),
+)
 
 
 def page() -> str:
@@ -163,7 +171,8 @@ def _answer(number: int, mistake: Mistake) -> str:
     codes = {finding.rule.code for finding in findings}
     if codes != {mistake.code}:
         raise ValueError(f"{mistake.title}: expected {mistake.code}, lint found {codes or 'nothing'}\n{text}")
-    return f"### {number}. {mistake.title}\n\n```\n{text}\n```"
+    against = f"With `--hardware {mistake.hardware}`:\n\n" if mistake.hardware else ""
+    return f"### {number}. {mistake.title}\n\n{against}```\n{text}\n```"
 
 
 @contextlib.contextmanager

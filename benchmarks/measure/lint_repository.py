@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -128,14 +129,14 @@ def _write_system(folder: Path, name: str, graph: bytes, number: int) -> None:
     for version in (1, 2, 3):
         _write(tokenizer, f"{version}/model.py", _MODEL_PY.format(**sizes))
         _write(tokenizer, f"{version}/tokenizer.json", json.dumps({"vocabulary": list(range(256))}))
-        _write(tokenizer, f"{version}/manifest.json", _manifest(tokenizer.name, version))
+        _finish(tokenizer, version)
     _write(tokenizer, "golden/samples.json", json.dumps([{"text": "one text"}]))
     for index in range(ENCODERS):
         _write_encoder(folder / f"{name}_encoder_{index}", sizes, graph, 1 + (number + index) % 2)
     ensemble = folder / name
     _write(ensemble, "config.pbtxt", _ENSEMBLE.format(**sizes))
     for version in (1, 2, 3):
-        _write(ensemble, f"{version}/manifest.json", _manifest(name, version))
+        _finish(ensemble, version)
     _write(ensemble, "golden/samples.json", json.dumps([{"text": "one text"}]))
     _write(ensemble, "README.md", f"# {name}\n")
 
@@ -145,7 +146,7 @@ def _write_encoder(folder: Path, sizes: dict[str, object], graph: bytes, count: 
     _write(folder, "configs/cpu-avx2.pbtxt", _ENCODER.format(**sizes, count=1))
     for version in (1, 2):
         _write(folder, f"{version}/model.onnx", graph)
-        _write(folder, f"{version}/manifest.json", _manifest(folder.name, version))
+        _finish(folder, version)
     _write(folder, "warmup/input_ids", np.ones(TOKENS, np.int64).tobytes())
     _write(folder, "warmup/mask", np.ones(TOKENS, np.int64).tobytes())
     _write(folder, "labels.txt", "".join(f"label {number}\n" for number in range(WIDTH)))
@@ -159,10 +160,15 @@ def _write(folder: Path, relative: str, content: str | bytes) -> None:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def _manifest(model: str, version: int) -> str:
-    """With as much in it as a real one has."""
-    files = {f"file_{number}": {"sha256": f"{number:064x}", "bytes": 1000 + number} for number in range(12)}
-    return json.dumps({"model": model, "version": version, "files": files, "libraries": {"onnx": onnx.__version__}})
+def _finish(folder: Path, version: int) -> None:
+    """Writes a version's manifest, with its files and as much beside them as a real one has."""
+    files = {
+        path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
+        for path in sorted((folder / str(version)).glob("*"))
+    }
+    steps = {f"step_{number}": f"{number:064x}" for number in range(8)}
+    record = {"model": folder.name, "version": version, "files": files, "steps": steps, "libraries": {"onnx": "1.23"}}
+    _write(folder, f"{version}/manifest.json", json.dumps(record))
 
 
 def _encoder_graph() -> bytes:

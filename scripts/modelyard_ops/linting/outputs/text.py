@@ -55,7 +55,7 @@ def _finding(finding: Finding, colour: bool) -> str:
         f"{_painted(_visible(place), 'bold', colour)}: "
         f"{_painted(severity, severity, colour)} {finding.rule.code} {_visible(finding.message)}\n"
     )
-    mend = finding.rule.mend + (" --fix does it." if finding.fix else "")
+    mend = finding.rule.mend + (" --fix does it." if finding.fix and "--fix" not in finding.rule.mend else "")
     return head + "".join(_source(finding, colour)) + f"      {_painted('=', 'dim', colour)} {mend}\n"
 
 
