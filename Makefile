@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint env bench gpu-check clean
+.PHONY: demo test test-slow lint lint-mutations env bench gpu-check clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test   everything that must pass: lint, types, import contracts, tests on the embedded Triton"
 	@echo "make test-slow   the tests that take minutes or gigabytes: MiniLM in int8, a graph over 2 GB"
 	@echo "make lint   ruff, mypy, the import contracts, and modelyard lint on our own model_repository/"
+	@echo "make lint-mutations   thousands of broken configs before modelyard lint and the embedded Triton: they must agree"
 	@echo "make bench  the benchmarks, each beside its limit"
 	@echo "make gpu-check  what this machine's GPU does through each runtime that is installed"
 	@echo "make clean  removes what make made here (caches outside the tree stay)"
@@ -42,6 +43,10 @@ test: lint
 
 test-slow: $(STAMP)
 	@$(BIN)/pytest -m slow
+
+# What was judged before is not judged again: a run that was broken off goes on.
+lint-mutations: $(STAMP)
+	@PYTHONPATH=tests $(BIN)/python -m support.lint_mutations --out $${TMPDIR:-/tmp}/modelyard_lint_mutations
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/serving_overhead.py

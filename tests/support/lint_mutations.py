@@ -38,7 +38,9 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="ask the linter alone; no server is started")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    mutants = _remembered(given.out, given.systems, given.examples, given.texts, given.seed)
+    counts = {"texts": given.texts, "systems": given.systems, "examples": given.examples}
+    kinds = {kind: count for kind, count in counts.items() if count}
+    mutants = [each for kind, count in kinds.items() for each in _remembered(given.out, kind, count, given.seed)]
     known = _read(given.out / "verdicts.jsonl")
     if not given.report:
         judge([mutant for mutant in mutants if mutant.key not in known], given.out / "verdicts.jsonl", given.judges)
@@ -52,21 +54,24 @@ def main() -> int:
 
 def drawn(systems: int, examples: int, texts: int, seed: int) -> list[Mutant]:
     """The mutants of a seed: so many of each kind of base."""
-    real = [base for base in bases() if base not in syntaxes() and not base.base.startswith("MY")]
-    good = [base for base in bases() if base.base.startswith("MY")]
-    changes = (*draw.FIELDS, *draw.FOLDERS)
-    return [
-        *draw.drawn(syntaxes(), (*draw.TEXTS, *draw.TEXTS, *draw.FIELDS), texts, seed),
-        *draw.drawn(real, changes, systems, seed),
-        *draw.drawn(good, changes, examples, seed),
+    counts = {"texts": texts, "systems": systems, "examples": examples}
+    return [mutant for kind, count in counts.items() if count for mutant in _drawn(kind, count, seed)]
+
+
+def _drawn(kind: str, count: int, seed: int) -> list[Mutant]:
+    if kind == "texts":
+        return draw.drawn(syntaxes(), (*draw.TEXTS, *draw.TEXTS, *draw.FIELDS), count, seed)
+    made_of = [
+        base for base in bases() if base not in syntaxes() and base.base.startswith("MY") == (kind == "examples")
     ]
+    return draw.drawn(made_of, (*draw.FIELDS, *draw.FOLDERS), count, seed)
 
 
-def _remembered(folder: Path, *numbers: int) -> list[Mutant]:
+def _remembered(folder: Path, kind: str, count: int, seed: int) -> list[Mutant]:
     """The same, drawn once: what Hypothesis draws for a seed also follows from the sources that are loaded."""
-    file = folder / f"mutants-{'-'.join(map(str, numbers))}.jsonl"
+    file = folder / f"{kind}-{count}-{seed}.jsonl"
     if not file.exists():
-        lines = [json.dumps(mutant.as_json()) for mutant in drawn(*numbers)]
+        lines = [json.dumps(mutant.as_json()) for mutant in _drawn(kind, count, seed)]
         file.write_text("\n".join(lines), encoding="utf-8")
     return [Mutant.of_json(json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
 
