@@ -204,10 +204,13 @@ def shapes_never_share_a_batch(config: Config) -> Findings:
     This looks at models of integer sequences (`dims: [ -1 ]`) that clients call themselves, without
     `allow_ragged_batch`. Where an ensemble calls the model, the step before it can pad, and nothing is said.
     """
-    if not _batches_dynamically(config) or config.model.name in _steps_of(config.model.repository):
+    if not _batches_dynamically(config):
         return
     for index, tensor in enumerate(config.message.input):
         if list(tensor.dims) == [-1] and not tensor.allow_ragged_batch and _data_type(tensor) in _INTEGERS:
+            # Last: it reads the configs of the whole repository.
+            if config.model.name in _steps_of(config.model.repository):
+                return
             yield config.raised(
                 f"requests whose {tensor.name!r} differs in length never share a batch; pad to a few lengths before "
                 "the model, in a step of an ensemble or in the clients (then ignore this, with that reason)",
