@@ -34,7 +34,7 @@ def onnx_operator(path: Path, argument: str) -> None:
 
 
 def onnx_sequence(path: Path, argument: str) -> None:
-    """x FP32 [-1,4] -> y as it is, and a list of tensors, as classifiers of scikit-learn give."""
+    """Input x FP32 [-1,4] -> y as it is, and a list of tensors, as classifiers of scikit-learn give."""
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"]), helper.make_node("SequenceConstruct", ["x", "x"], ["list"])],
         "sequence",
@@ -48,7 +48,7 @@ def onnx_sequence(path: Path, argument: str) -> None:
 
 
 def onnx_external(path: Path, argument: str) -> None:
-    """x FP32 [-1,3] @ weights -> y [-1,2], the weights in the file that the argument names, beside it or elsewhere."""
+    """Input x FP32 [-1,3] @ weights -> y [-1,2], the weights in the file that the argument names."""
     import numpy as np
 
     built = onnx_models.matmul(np.ones((3, 2)))
@@ -89,6 +89,16 @@ def exported_program(path: Path, argument: str) -> None:
     torch.export.save(torch.export.export(getattr(torch_models, argument)(), inputs), path)
 
 
+def compiled_program(path: Path, argument: str) -> None:
+    """A class of `torch_models` of two inputs, compiled by AOTInductor."""
+    import torch
+
+    from support import torch_models
+
+    module = getattr(torch_models, argument)()
+    torch_models.save_archive(module, path, torch.zeros(2, 4), torch.zeros(2, 4))
+
+
 def openvino(path: Path, argument: str) -> None:
     """`x FP32 [-1,4] -> y`: y is x plus one, with a .bin beside."""
     import numpy as np
@@ -111,5 +121,6 @@ RECIPES: dict[str, Callable[[Path, str], None]] = {
     "torchscript": torchscript,
     "torch-saved": torch_saved,
     "exported-program": exported_program,
+    "compiled-program": compiled_program,
     "openvino": openvino,
 }

@@ -81,6 +81,8 @@ def read_onnx(path: Path, manifest: Mapping[str, Any]) -> Artefact:
     """Reads an ONNX file, or the one in a folder of that name."""
     file = path / DEFAULT_FILENAME if path.is_dir() else path
     try:
+        if file != path and not file.is_file():
+            raise Unreadable(f"is a folder without {DEFAULT_FILENAME} in it", broken=True)
         with opened(file) as window:
             graph = _read(window)
             return _artefact(path, file, graph)
@@ -102,6 +104,8 @@ def _read(window: Window) -> _Graph:
     _model(Message(window, 0, window.size), graph)
     if not graph.has_graph:
         raise Unreadable("has no graph; it is no ONNX model" if window.size else "is empty", broken=True)
+    if not graph.opsets:
+        raise Unreadable("names no opset (opset_import), which every ONNX model must", broken=True)
     return graph
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import warnings
 from collections.abc import Mapping
@@ -16,11 +17,17 @@ CLASS = "TritonPythonModel"
 _MOST_BYTES = 1 << 20
 # What can make a name without writing it.
 _HIDDEN = ("import *", "exec(", "globals(", "vars(", "__dict__", "setattr(")
+# The container's Python, and what it has that an older one refuses.
 _NEWEST = (3, 12)
+_NEWER_SYNTAX = re.compile(r"\s*(type\s+\w|(async\s+)?def\s+\w+\s*\[|class\s+\w+\s*\[|except\s*\*)")
 
 
 def read_python(path: Path, manifest: Mapping[str, Any]) -> Artefact:
-    """Reads a Python model: `details["faults"]` are (line, what is wrong) of what the stub would refuse."""
+    """Reads a Python model.
+
+    `details` has "faults", (line, what is wrong) of what the stub would refuse; "without_execute", the line of a class
+    without that method, or 0; and "completes", whether the model may complete its config.
+    """
     try:
         with opened(path) as window:
             if window.size > _MOST_BYTES:
@@ -39,40 +46,39 @@ def _details(source: bytes) -> dict[str, Any]:
     except SyntaxError as error:
         if _may_be_newer(error):
             raise Unreadable(f"is not Python {sys.version_info[0]}.{sys.version_info[1]}: {error.msg}") from None
-        return {"faults": ((error.lineno or 1, f"no Python: {error.msg}"),)}
+        return _faulty(error.lineno or 1, f"no Python: {error.msg}")
     except ValueError as error:
-        return {"faults": ((1, f"no Python: {error}"),)}
+        return _faulty(1, f"no Python: {error}")
     except (RecursionError, MemoryError):
         raise Unreadable("is nested too deeply to be read") from None
     text = source.decode("utf-8", "replace")
-    fault = _fault(tree, text)
-    return {"faults": (fault,) if fault else (), "completes": _may_complete(tree, text)}
+    hides = any(word in text for word in _HIDDEN)
+    if CLASS not in text and not hides:
+        return _faulty(1, f"there is no class {CLASS}")
+    model = None if hides else _plain_class(tree)
+    return {
+        "faults": (),
+        "without_execute": model.lineno if model and "execute" not in _names(model) else 0,
+        "completes": model is None or "auto_complete_config" in text,
+    }
+
+
+def _faulty(line: int, fault: str) -> dict[str, Any]:
+    return {"faults": ((line, fault),), "without_execute": 0, "completes": False}
 
 
 def _may_be_newer(error: SyntaxError) -> bool:
     """Whether the Python of the server may know what this one does not."""
-    line = (error.text or "").lstrip()
-    newer = ("f-string" in error.msg) or line.startswith(("type ", "def ", "async def ", "class ", "except"))
-    return sys.version_info[:2] < _NEWEST and newer
+    newer = "f-string" in error.msg or _NEWER_SYNTAX.match(error.text or "")
+    return sys.version_info[:2] < _NEWEST and bool(newer)
 
 
-def _may_complete(tree: ast.Module, text: str) -> bool:
-    """Whether the model may complete its config."""
-    plain = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == CLASS and not node.bases]
-    return not plain or "auto_complete_config" in text or any(word in text for word in _HIDDEN)
-
-
-def _fault(tree: ast.Module, text: str) -> tuple[int, str] | None:
-    if CLASS not in text:
-        hidden = any(word in text for word in _HIDDEN)
-        return None if hidden else (1, f"no class {CLASS}")
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == CLASS]
-    if not classes or any(word in text for word in _HIDDEN):
+def _plain_class(tree: ast.Module) -> ast.ClassDef | None:
+    """The model's class, where nothing but its own body makes it."""
+    found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == CLASS]
+    if not found or found[-1].bases or found[-1].keywords or found[-1].decorator_list:
         return None
-    model = classes[-1]
-    if model.bases or model.keywords or model.decorator_list or "execute" in _names(model):
-        return None
-    return model.lineno, f"a {CLASS} without execute"
+    return found[-1]
 
 
 def _names(model: ast.ClassDef) -> set[str]:

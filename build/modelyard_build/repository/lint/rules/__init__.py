@@ -12,6 +12,7 @@ from modelyard_build.repository.lint.rules import (
     shapes,
     signature,
     tensors,
+    torchscript,
 )
 
 RULES: tuple[Rule, ...] = (
@@ -47,7 +48,7 @@ RULES: tuple[Rule, ...] = (
     shapes.dims_include_the_batch,
     shapes.dims_differ,
     shapes.batch_is_fixed,
-    shapes.output_is_narrower,
+    shapes.output_is_not_as_declared,
     shapes.batch_above_profile,
     shapes.served_without_batches,
     shapes.batch_is_completed,
@@ -56,6 +57,9 @@ RULES: tuple[Rule, ...] = (
     signature.engine_output_not_listed,
     signature.end_is_no_tensor,
     signature.control_does_not_fit,
+    torchscript.inputs_are_not_arguments,
+    torchscript.outputs_are_not_returned,
+    torchscript.archive_takes_numbers_only,
     scheduling.dynamic_batching_without_batches,
     scheduling.no_dynamic_batching,
     scheduling.preferred_batch_size_is_refused,

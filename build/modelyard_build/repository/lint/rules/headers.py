@@ -63,9 +63,28 @@ def headers(config: Config, backends: Sequence[str]) -> Iterator[Header]:
     """The artefact of each served version, where a backend of these serves it and it tells its tensors."""
     if config.backend not in backends:
         return
-    for version, artefact in config.artefacts:
-        if artefact.inputs is not None and artefact.outputs is not None:
-            yield Header(config, artefact, f"{version.number}/{artefact.path.name}")
+    for title, artefact in artefacts(config):
+        if not artefact.problem and artefact.inputs is not None and artefact.outputs is not None:
+            yield Header(config, artefact, title)
+
+
+def artefacts(config: Config) -> Iterator[tuple[str, Artefact]]:
+    """The artefacts of each served version that stand there, those that cannot be read too, by "1/model.onnx"."""
+    for version in config.served:
+        for filename in filenames(config):
+            if filename in version.entries:
+                yield f"{version.number}/{filename}", version.artefact(config.backend, filename)
+
+
+def filenames(config: Config) -> list[str]:
+    """The artefact's file; of an engine the one for the machine, or without a machine each that may be served."""
+    by_capability = dict(config.message.cc_model_filenames)
+    if config.backend not in ENGINES or not by_capability:
+        return [config.filename] if config.filename else []
+    machine = config.settings.machine
+    if machine is not None and machine.compute_capability:
+        return [by_capability.get(machine.compute_capability, config.filename)]
+    return sorted({*by_capability.values(), config.filename})
 
 
 def once(found: Iterable[Iterable[Raised]]) -> Iterator[Raised]:
@@ -81,7 +100,7 @@ def once(found: Iterable[Iterable[Raised]]) -> Iterator[Raised]:
 def replaced(config: Config, path: tuple[str | int, ...], text: str) -> tuple[Edit, ...]:
     """A value replaced, where it stands once, and one artefact alone decides."""
     place = config.bound.places.get(path)
-    if place is None or len(config.artefacts) != 1:
+    if place is None or len(list(artefacts(config))) != 1:
         return ()
     value = place.value
     is_all = isinstance(value, Listing) or (isinstance(value, Scalar) and path[-1] != "dims")

@@ -5,6 +5,7 @@ The checks are those of `CompareDimsSupported` in triton-inference-server/{onnxr
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Sequence
 
 from modelyard_build.repository.lint.rule import Findings, Raised, Severity, Verdict, rule
@@ -78,16 +79,17 @@ def batch_is_fixed(config: Config) -> Findings:
 @rule(
     "MY237",
     Severity.WARNING,
-    summary="an output's dims name a size that varies in the graph",
-    mend="Write -1 as in the graph.",
+    summary="an output's dims are not those that the graph declares",
+    mend="Write the graph's, -1 where it has -1; or export the model with the shape that its outputs have.",
     verdict=Verdict.REFUSES,
 )
-def output_is_narrower(config: Config) -> Findings:
+def output_is_not_as_declared(config: Config) -> Findings:
     """Outputs must match the graph exactly, -1 included; only inputs may be narrower.
 
-    ONNX Runtime sometimes works out a size that the file leaves open; then, and only then, the model loads.
+    ONNX Runtime works out sizes that the file leaves open, and opens those where the file contradicts the operators;
+    then, and only then, the model loads.
     """
-    return once(_narrower(header) for header in headers(config, ("onnxruntime",)))
+    return once(_undeclared(header) for header in headers(config, ("onnxruntime",)))
 
 
 @rule(
@@ -157,9 +159,16 @@ def _reshapes(config: Config) -> bool:
     return config.backend == "openvino" and key in parameters and parameters[key].string_value.lower() == "yes"
 
 
+class _Judgement(enum.Enum):
+    """What becomes of a tensor's dims."""
+
+    FITS = "fits"
+    REFUSED = "refused"
+    # The file does not tell all that the runtime will know.
+    DOUBTFUL = "doubtful"
+
+
 def _with_batch(header: Header) -> Iterator[Raised]:
-    if not header.batches:
-        return
     for tensor, found in _comparable(header):
         if _includes_batch(header, tensor, found):
             dims = tuple(tensor.message.dims)
@@ -175,16 +184,8 @@ def _with_batch(header: Header) -> Iterator[Raised]:
 def _includes_batch(header: Header, tensor: Stated, found: tuple[int, ...]) -> bool:
     if not header.batches or tensor.message.HasField("reshape") or len(found) < 2:
         return False
-    varies = found[0] == VARIABLE or header.config.backend != "onnxruntime"
-    return varies and len(tensor.message.dims) == len(found)
-
-
-def _dims(header: Header) -> Iterator[Raised]:
-    for tensor, found in _comparable(header):
-        if _includes_batch(header, tensor, found) or _batch_fixed(header, found):
-            continue
-        if not _fits(header, tensor, found):
-            yield _dims_finding(header, tensor, found)
+    same_rank = len(tensor.message.dims) == len(found)
+    return same_rank and _judge(header, tensor, found) is _Judgement.REFUSED and not _batch_fixed(header, found)
 
 
 def _batch_fixed(header: Header, found: tuple[int, ...]) -> bool:
@@ -192,23 +193,50 @@ def _batch_fixed(header: Header, found: tuple[int, ...]) -> bool:
     return header.batches and fixed and header.config.backend == "onnxruntime"
 
 
-def _fits(header: Header, tensor: Stated, found: tuple[int, ...]) -> bool:
-    backend, batches = header.config.backend, header.batches
-    full = (VARIABLE, *tensor.shape) if batches else tensor.shape
-    if backend == "onnxruntime" and not found:
-        return all(size == 1 for size in tensor.shape)
+def _dims(header: Header) -> Iterator[Raised]:
+    for tensor, found in _comparable(header):
+        if _batch_fixed(header, found) or _includes_batch(header, tensor, found):
+            continue
+        if _judge(header, tensor, found) is _Judgement.REFUSED:
+            yield _dims_finding(header, tensor, found)
+
+
+def _judge(header: Header, tensor: Stated, found: tuple[int, ...]) -> _Judgement:
+    full = (VARIABLE, *tensor.shape) if header.batches else tensor.shape
+    judges = {"onnxruntime": _judge_onnx, "openvino": _judge_openvino}
+    return judges.get(header.config.backend, _judge_engine)(header, tensor, full, found)
+
+
+def _judge_onnx(header: Header, tensor: Stated, full: tuple[int, ...], found: tuple[int, ...]) -> _Judgement:
+    if not found:
+        return _judgement(all(size == 1 for size in tensor.shape))
+    if tensor.kind == "input":
+        pairs = zip(full, found, strict=False)
+        return _judgement(len(full) == len(found) and all(theirs in (mine, VARIABLE) for mine, theirs in pairs))
+    if full == found:
+        return _Judgement.FITS
+    # ONNX Runtime makes a scalar of a rank that its operators contradict, and -1 of such a size.
     if len(full) != len(found):
-        return False
-    pairs = list(zip(full, found, strict=True))
-    # What varies in an ONNX output is for another rule: ONNX Runtime may work out its size.
-    if backend == "onnxruntime":
-        return all(mine == theirs or theirs == VARIABLE for mine, theirs in pairs)
-    if backend == "openvino":
-        # The batch is set to what the config says; an input of a model that batches may leave sizes open.
-        lenient = batches and tensor.kind == "input"
-        rest = pairs[1:] if batches else pairs
-        return all(mine == theirs or theirs == VARIABLE or (lenient and mine == VARIABLE) for mine, theirs in rest)
-    return all(VARIABLE in pair or pair[0] == pair[1] for pair in pairs)
+        return _Judgement.REFUSED if any(size != 1 for size in tensor.shape) else _Judgement.DOUBTFUL
+    other = any(mine != theirs and VARIABLE not in (mine, theirs) for mine, theirs in zip(full, found, strict=True))
+    return _Judgement.REFUSED if other else _Judgement.DOUBTFUL
+
+
+def _judge_openvino(header: Header, tensor: Stated, full: tuple[int, ...], found: tuple[int, ...]) -> _Judgement:
+    # The batch is set to what the config says; an input of a model that batches may leave sizes open.
+    lenient = header.batches and tensor.kind == "input"
+    pairs = list(zip(full, found, strict=False))[header.batches :]
+    fits = all(theirs in (mine, VARIABLE) or (lenient and mine == VARIABLE) for mine, theirs in pairs)
+    return _judgement(len(full) == len(found) and fits)
+
+
+def _judge_engine(header: Header, tensor: Stated, full: tuple[int, ...], found: tuple[int, ...]) -> _Judgement:
+    pairs = zip(full, found, strict=False)
+    return _judgement(len(full) == len(found) and all(VARIABLE in pair or pair[0] == pair[1] for pair in pairs))
+
+
+def _judgement(fits: bool) -> _Judgement:
+    return _Judgement.FITS if fits else _Judgement.REFUSED
 
 
 def _dims_finding(header: Header, tensor: Stated, found: tuple[int, ...]) -> Raised:
@@ -245,11 +273,10 @@ def _fixed_batch(header: Header) -> Iterator[Raised]:
     if not header.batches:
         return
     if message.input and message.output:
-        shapes = [(str(tensor), found) for tensor, found in _comparable(header) if found]
+        shapes = [(str(tensor), found) for tensor, found in _comparable(header) if tensor.kind == "input" and found]
     else:
-        ends = (*header.inputs.values(), *header.outputs.values())
-        shapes = [(repr(tensor.name), tensor.shape) for tensor in ends if tensor.shape is not None]
-    fixed = [(name, shape) for name, shape in shapes if shape[:1] != (VARIABLE,)]
+        shapes = [(f"input {tensor.name!r}", tensor.shape or ()) for tensor in header.inputs.values()]
+    fixed = [(name, shape) for name, shape in shapes if shape and shape[0] != VARIABLE]
     if fixed:
         name, shape = fixed[0]
         yield header.config.raised(
@@ -260,21 +287,38 @@ def _fixed_batch(header: Header) -> Iterator[Raised]:
         )
 
 
-def _narrower(header: Header) -> Iterator[Raised]:
+def _undeclared(header: Header) -> Iterator[Raised]:
+    inputs_are_fixed = any(_fixed_batch(header))
     for tensor, found in _comparable(header):
-        full = (VARIABLE, *tensor.shape) if header.batches else tensor.shape
-        if tensor.kind != "output" or len(full) != len(found) or not _fits(header, tensor, found):
+        if tensor.kind != "output":
             continue
-        if any(theirs == VARIABLE and mine != VARIABLE for mine, theirs in zip(full, found, strict=True)):
-            wanted = brackets(found[1:] if header.batches else found)
-            path = (*tensor.path, "dims")
-            fix = () if tensor.message.HasField("reshape") else replaced(header.config, path, wanted)
-            yield header.config.raised(
-                f"{tensor} has dims {brackets(tuple(tensor.message.dims))}, and {header.title} leaves "
-                f"{brackets(found)} open; an output must have the same -1: write dims: {wanted}",
-                *path,
-                fix=fix,
-            )
+        if _batch_fixed(header, found):
+            if not inputs_are_fixed:
+                yield _fixed_output(header, tensor, found)
+        elif _judge(header, tensor, found) is _Judgement.DOUBTFUL:
+            yield _doubtful_output(header, tensor, found)
+
+
+def _fixed_output(header: Header, tensor: Stated, found: tuple[int, ...]) -> Raised:
+    return header.config.raised(
+        f"{tensor} is behind the batch of max_batch_size {header.config.message.max_batch_size}, and {header.title} "
+        f"declares {brackets(found)}, whose first size does not vary; export the model with a dynamic batch axis at "
+        "its outputs, too",
+        *tensor.path,
+        "dims",
+    )
+
+
+def _doubtful_output(header: Header, tensor: Stated, found: tuple[int, ...]) -> Raised:
+    wanted = found[1:] if header.batches else found
+    path = (*tensor.path, "dims")
+    fix = () if tensor.message.HasField("reshape") or not wanted else replaced(header.config, path, brackets(wanted))
+    return header.config.raised(
+        f"{tensor} has dims {brackets(tuple(tensor.message.dims))}, and {header.title} declares "
+        f"{brackets(found)}{_behind(header)}; an output must be the same, -1 included: write {_dims_text(wanted)}",
+        *path,
+        fix=fix,
+    )
 
 
 def _above_profile(header: Header) -> Iterator[Raised]:
