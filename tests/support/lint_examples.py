@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
+from modelyard_build.repository.lint.deployments import SUFFIXES, read_deployment
 from modelyard_build.repository.lint.examples import Example
 from modelyard_build.repository.lint.hardware import machine
 from modelyard_build.repository.lint.rules import RULES
@@ -36,7 +37,9 @@ def write(example: Example, folder: Path) -> None:
 
 def findings(example: Example, folder: Path) -> list[Finding]:
     """What the linter says of an example that lies in a folder, held against what the example asks for."""
-    return lint([Repository(folder, settings_of(example))], [], settings_of(example), RULES)
+    settings = settings_of(example)
+    files = [path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES]
+    return lint([Repository(folder, settings)], [read_deployment(path, settings) for path in files], settings, RULES)
 
 
 def settings_of(example: Example) -> Settings:
