@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +29,11 @@ from modelyard_build.repository.text_format.syntax import Document, parse
 
 # Larger than any config that a person or a tool writes; Triton's parser would take minutes for more.
 MAX_CONFIG_BYTES = 4 << 20
+# Larger than what is looked into of the files beside a config: labels, manifests, samples of strings.
+MAX_FILE_BYTES = 16 << 20
+# What std::stoll reads of a folder's name: what follows the digits is not looked at.
+_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
+_INT64 = range(-(1 << 63), 1 << 63)
 
 
 @dataclass(frozen=True)
@@ -38,12 +45,14 @@ class Entry:
         is_folder: whether it is one; a dangling or circular link is neither a folder nor a file.
         is_file: whether it is a regular file.
         size: in bytes, of a file.
+        is_dangling: whether it is a link that leads nowhere, or in a circle.
     """
 
     name: str
     is_folder: bool
     is_file: bool
     size: int
+    is_dangling: bool = False
 
 
 @functools.cache
@@ -63,11 +72,33 @@ def listing(folder: Path) -> tuple[dict[str, Entry], OSError | None]:
 
 def _entry(item: os.DirEntry[str]) -> Entry:
     try:
-        is_folder = item.is_dir()
-        is_file = not is_folder and item.is_file()
-        return Entry(item.name, is_folder, is_file, item.stat().st_size if is_file else 0)
+        if item.is_dir():
+            return Entry(item.name, is_folder=True, is_file=False, size=0)
+        return _entry_of(item.name, item.stat())
     except OSError:
-        return Entry(item.name, is_folder=False, is_file=False, size=0)
+        return Entry(item.name, is_folder=False, is_file=False, size=0, is_dangling=item.is_symlink())
+
+
+def _entry_of(name: str, found: os.stat_result) -> Entry:
+    is_file = stat.S_ISREG(found.st_mode)
+    return Entry(name, stat.S_ISDIR(found.st_mode), is_file, found.st_size if is_file else 0)
+
+
+def file_bytes(path: Path, most: int) -> bytes:
+    """The first bytes of a regular file; a pipe or a device is not waited for.
+
+    Args:
+        path: of the file.
+        most: how many bytes are read at most.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 (Path.open would wait for the writer of a pipe)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "it is no regular file")
+        return file.read(most)
 
 
 @dataclass
@@ -93,9 +124,18 @@ class Repository:
     proposed: Mapping[Path, str] = field(default_factory=dict)
 
     @cached_property
+    def _listing(self) -> tuple[dict[str, Entry], OSError | None]:
+        return listing(self.path)
+
+    @property
     def entries(self) -> dict[str, Entry]:
         """What stands in it."""
-        return listing(self.path)[0]
+        return self._listing[0]
+
+    @property
+    def unreadable(self) -> OSError | None:
+        """Why it could not be listed."""
+        return self._listing[1]
 
     @cached_property
     def models(self) -> dict[str, Model]:
@@ -143,18 +183,63 @@ class Model:
     def configs(self) -> list[Config]:
         """config.pbtxt and each configs/*.pbtxt, those that stand."""
         own = [self.config] if self.config else []
-        if CONFIGS not in self.entries:
-            return own
-        named = [name for name in listing(self.folder / CONFIGS)[0] if name.endswith(".pbtxt")]
+        named = [name for name in self.named_configs if name.endswith(".pbtxt")]
         return own + [Config(self, self.folder / CONFIGS / name) for name in named]
 
     @cached_property
+    def named_configs(self) -> dict[str, Entry]:
+        """What stands in configs/."""
+        return listing(self.folder / CONFIGS)[0] if CONFIGS in self.entries else _nothing()
+
+    @cached_property
     def versions(self) -> dict[int, Version]:
-        """The folders that Triton takes for versions, by number, in its order: ascending."""
+        """The folders that Triton serves as versions, by number, in its order: ascending."""
         numbers = sorted(
             int(entry.name) for entry in self.entries.values() if entry.is_folder and is_version(entry.name)
         )
         return {number: Version(self, number) for number in numbers}
+
+    @cached_property
+    def misread(self) -> dict[int, str]:
+        """Folders such as "2.bak", by the number that Triton takes them for: it then misses the folder "2"."""
+        read = {entry.name: number_read(entry.name) for entry in self.entries.values() if entry.is_folder}
+        return {number: name for name, number in read.items() if number is not None and number not in self.versions}
+
+    @cached_property
+    def _looked_up(self) -> dict[str, Any]:
+        return {}
+
+    def file(self, relative: str) -> Entry:
+        """What a path inside the folder leads to; neither a folder nor a file where nothing does."""
+        found: Entry = self._once(f"entry {relative}", lambda: self._stat(relative))
+        return found
+
+    def content(self, relative: str) -> bytes | None:
+        """A file inside the folder; None where it cannot be read, or is larger than what is looked into."""
+        found: bytes | None = self._once(f"content {relative}", lambda: self._content(relative))
+        return found
+
+    def _once(self, key: str, look: Callable[[], Any]) -> Any:
+        if key not in self._looked_up:
+            self._looked_up[key] = look()
+        return self._looked_up[key]
+
+    def _inside(self, relative: str) -> str:
+        """As Triton joins paths: a leading slash does not start at the root."""
+        return os.path.join(self.folder, relative.lstrip("/"))  # noqa: PTH118 (Path takes "." out)
+
+    def _stat(self, relative: str) -> Entry:
+        try:
+            return _entry_of(relative, os.stat(self._inside(relative)))  # noqa: PTH116
+        except (OSError, ValueError):
+            return Entry(relative, is_folder=False, is_file=False, size=0)
+
+    def _content(self, relative: str) -> bytes | None:
+        try:
+            read = file_bytes(Path(self._inside(relative)), MAX_FILE_BYTES + 1)
+        except (OSError, ValueError):
+            return None
+        return read if len(read) <= MAX_FILE_BYTES else None
 
     def raised(self, message: str, *relative: str) -> Raised:
         """A finding about a file or folder of the model, as a whole."""
@@ -162,8 +247,22 @@ class Model:
 
 
 def is_version(name: str) -> bool:
-    """Whether Triton takes a folder of this name for a version: a number above 0 without a leading 0."""
-    return name.isascii() and name.isdigit() and not name.startswith("0") and int(name) < 1 << 63
+    """Whether Triton serves a folder of this name as a version: a number without a leading 0."""
+    number = number_read(name)
+    return number is not None and name == str(number) and number >= 0 and not is_too_large(number)
+
+
+def number_read(name: str) -> int | None:
+    """The number that Triton takes a folder for; None where it ignores the folder. It may be too large for Triton."""
+    if len(name) > 1 and name.startswith("0"):
+        return None
+    found = _NUMBER.match(name)
+    return int(found[1]) if found else None
+
+
+def is_too_large(number: int) -> bool:
+    """Whether a version's number is more than Triton can hold."""
+    return number not in _INT64
 
 
 @dataclass
@@ -173,7 +272,7 @@ class Version:
     model: Model
     number: int
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Where it stands."""
         return self.model.folder / str(self.number)
@@ -187,7 +286,7 @@ class Version:
     def manifest(self) -> dict[str, Any]:
         """`modelyard build`'s record; empty where there is none, or none that can be read."""
         try:
-            read = json.loads((self.folder / "manifest.json").read_bytes())
+            read = json.loads(file_bytes(self.folder / "manifest.json", MAX_FILE_BYTES))
         except (OSError, ValueError, RecursionError):
             return {}
         return read if isinstance(read, dict) else {}
@@ -225,8 +324,7 @@ class Config:
         if self.path in proposed:
             return proposed[self.path], ""
         try:
-            with self.path.open("rb") as file:
-                content = file.read(MAX_CONFIG_BYTES + 1)
+            content = file_bytes(self.path, MAX_CONFIG_BYTES + 1)
         except OSError as error:
             return "", f"cannot be read: {error.strerror}"
         if len(content) > MAX_CONFIG_BYTES:
@@ -253,44 +351,51 @@ class Config:
         """The message, its places, and what Triton's parser would refuse."""
         return bind(self.document, ModelConfig())
 
-    @property
+    @cached_property
     def message(self) -> Any:
         """Triton's ModelConfig as far as it could be understood."""
         return self.bound.message
 
-    @property
+    @cached_property
     def is_valid(self) -> bool:
         """Whether Triton can parse it; rules about its content look at valid ones only."""
         return not self.unreadable and not self.bound.problems
 
-    @property
+    @cached_property
     def backend(self) -> str:
         """The backend that serves it, also where only a platform is stated; "ensemble" for one; may be empty."""
         message = self.message
         return str(message.backend or BACKEND_OF_PLATFORM.get(message.platform, message.platform))
 
-    @property
+    @cached_property
     def is_ensemble(self) -> bool:
         """Whether it is one."""
         return bool(self.message.platform == "ensemble")
 
-    @property
+    @cached_property
     def filename(self) -> str:
         """The artefact's file, on a machine without GPU; empty where the backend has no default that we know."""
         default = "model.pt2" if self.message.platform == "torch_aoti" else DEFAULT_FILENAMES.get(self.backend, "")
         return str(self.message.default_model_filename or default)
 
     @cached_property
-    def served(self) -> list[Version]:
-        """The versions that the policy selects, of those that stand; ascending."""
+    def selected(self) -> list[int]:
+        """The versions that the policy selects, of those that Triton sees; ascending."""
         policy = self.message.version_policy
-        versions = self.model.versions
+        seen = sorted({*self.model.versions, *self.model.misread})
         kind = policy.WhichOneof("policy_choice")
         if kind == "all":
-            return list(versions.values())
+            return seen
         if kind == "specific":
-            return [versions[number] for number in sorted(set(policy.specific.versions)) if number in versions]
-        return list(versions.values())[-(policy.latest.num_versions or 1) :]
+            named = set(policy.specific.versions)
+            return [number for number in seen if number in named]
+        count = policy.latest.num_versions if kind == "latest" else 1
+        return seen[-count:] if count else []
+
+    @cached_property
+    def served(self) -> list[Version]:
+        """The versions that the policy selects, of those that stand; ascending."""
+        return [self.model.versions[number] for number in self.selected if number in self.model.versions]
 
     @cached_property
     def artefacts(self) -> list[tuple[Version, Artefact]]:
