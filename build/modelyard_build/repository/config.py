@@ -295,7 +295,7 @@ def stated_in(path: Path, text: str) -> Stated:
     bound = bind(document, model_config_pb2.ModelConfig())
     if problems := [*bound.problems, *bound.lost]:
         shown = [
-            f"{path}:{line}:{column}: {problem.message}."
+            f"{path}:{line}:{column}: {problem.message}{'' if problem.message.endswith('?') else '.'}"
             for problem in problems[:_MOST_SHOWN]
             for line, column in [document.position(problem.start)]
         ]

@@ -117,7 +117,7 @@ class _Binder:
         for stated in fields:
             described = known.get(stated.name)
             if described is None:
-                self._problem(_unknown(stated.name, message.DESCRIPTOR), stated)
+                self._problem(unknown_field(stated.name, message.DESCRIPTOR), stated)
             elif not stated.colon and described.message_type is None:
                 self._problem(f"after {stated.name!r} a ':' is missing; only messages go without", stated)
             elif described.is_repeated:
@@ -376,14 +376,16 @@ def _close(name: str, names: list[str]) -> str:
     return f" Did you mean {found[0]}?" if found else ""
 
 
-def _unknown(name: str, descriptor: Descriptor) -> str:
+def unknown_field(name: str, descriptor: Descriptor) -> str:
+    """What is wrong with a name that a message does not have: with the one that may be meant, or where it belongs."""
     known = list(_fields_of(descriptor))
     where = "a config" if descriptor.name == "ModelConfig" else descriptor.name
     message = f"{where} has no field {clipped(name)!r}."
-    if close := _close(name, known):
-        return message + close
+    # The name itself elsewhere is nearer than another name here.
     if elsewhere := _homes(descriptor.file.message_types_by_name["ModelConfig"]).get(name):
         return f"{message} It belongs in {' or '.join(elsewhere[:2])}"
+    if close := _close(name, known):
+        return message + close
     return f"{message} It has {', '.join(known[:12])}{', …' if len(known) > 12 else ''}"
 
 
