@@ -37,7 +37,7 @@ VERBS = {
     "demo": "demo:demo",
 }
 # Verbs that have verbs of their own; in place of a function a `typer.Typer`.
-GROUPS: dict[str, str] = {}
+GROUPS = {"config": "config:app"}
 # Verbs that hooks and editors run on every change. They take their arguments and give an exit code: typer and what it
 # validates with would be half of their time.
 QUICK = ("lint", "rule")

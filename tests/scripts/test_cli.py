@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from modelyard_ops import cli
+
 COMMAND = [sys.executable, "-c", "from modelyard_ops.cli import main; main()"]
-VERBS = ("build", "verify", "explain", "list", "serve", "status", "stop", "perf", "doctor", "demo")
+VERBS = tuple(cli.VERBS) + tuple(cli.GROUPS)
 
 
 def run(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -31,6 +33,17 @@ def test_every_verb_explains_itself(verb: str) -> None:
     done = run(verb, "--help")
     assert done.returncode == 0, done.stderr
     assert f"modelyard {verb}" in done.stdout or f"{verb} [OPTIONS]" in done.stdout
+
+
+def test_only_the_verb_that_is_asked_for_is_imported() -> None:
+    """`modelyard status` does not wait for what `perf` or `build` need."""
+    code = (
+        "import sys; from modelyard_ops.cli import main; sys.argv = ['modelyard', 'status', '--help']\n"
+        "try:\n    main()\nfinally:\n"
+        "    print(sorted(name for name in sys.modules if name.startswith('modelyard_ops.commands.')), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "['modelyard_ops.commands.status']"
 
 
 @pytest.mark.parametrize("arguments", [("bild",), ("build", "--no-such-option"), ("perf",)])
