@@ -91,7 +91,7 @@ def test_a_preferred_size_that_caps_is_said_to(tmp_path: Path) -> None:
 def test_a_parameter_is_written_as_config_set_takes_it(tmp_path: Path) -> None:
     """With its key in brackets, its value as a string, and what the backend does with it."""
     text = f'backend: "openvino" {IO} parameters {{ key: "NUM_STREAMS" value {{ string_value: "2" }} }}'
-    row = explained(tmp_path, text)['parameters["NUM_STREAMS"]']
+    row = explained(tmp_path, text)["parameters[NUM_STREAMS]"]
     assert row.value == '"2"'
     assert "side by side" in row.effect
 

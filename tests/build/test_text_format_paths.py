@@ -150,5 +150,7 @@ def test_a_parameter_is_its_only_field() -> None:
 
 
 def test_a_path_is_shown_as_it_is_written() -> None:
-    """Names with dots, the rest in brackets."""
-    assert shown(("input", 0, "dims")) == "input[0].dims"
+    """Names with dots; indices and the keys of maps in brackets."""
+    root = ModelConfig.DESCRIPTOR
+    assert shown(root, ("input", 0, "dims")) == "input[0].dims"
+    assert shown(root, ("parameters", "a.b", "string_value")) == "parameters[a.b].string_value"

@@ -1,4 +1,4 @@
-"""`modelyard config set` and `modelyard config diff`: a config changed without a slip, and two held side by side."""
+"""`modelyard config`: a config changed without a slip, two held side by side, one explained."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelyard_ops.commands.config_explain import explain, find_config
 from modelyard_ops.errors import CannotRun, OpsError
 from modelyard_ops.paths import DEFAULT_REPOSITORY, existing_repository
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 EXIT_DIFFERENT = 1
 
 app = typer.Typer(help="What the configs of models say: change, compare, explain.", no_args_is_help=True)
+app.command("explain")(explain)
 
 
 @app.command("set", epilog="Exit codes: 0 written, or nothing to change; 1 refused, nothing was written.")
@@ -47,7 +49,7 @@ def set_(
     from modelyard_ops.linting import fixing
 
     root = existing_repository(repository)
-    found = _config(root, model, config)
+    found = find_config(root, model, config)
     editor = Editor(found.text, ModelConfig)
     for assignment in assignments:
         _assign(editor, assignment)
@@ -78,7 +80,7 @@ def diff(
 
     root = existing_repository(repository)
     try:
-        one, other = (_config(root, model, name) for name in _compared(root / model, hardware or []))
+        one, other = (find_config(root, model, name) for name in _compared(root / model, hardware or []))
     except OpsError as error:
         raise CannotRun(str(error)) from None
     found = differences(one, other)
@@ -88,12 +90,6 @@ def diff(
         _show(one, other, found)
     if found:
         raise typer.Exit(EXIT_DIFFERENT)
-
-
-def _config(repository: Path, model: str, name: str) -> Config:
-    from modelyard_ops.commands.config_explain import find_config
-
-    return find_config(repository, model, name)
 
 
 def _assign(editor: Editor, assignment: str) -> None:

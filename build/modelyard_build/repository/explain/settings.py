@@ -12,6 +12,7 @@ from modelyard_build.repository.explain.effective import Effective, Origin
 from modelyard_build.repository.explain.effects import Context, effect
 from modelyard_build.repository.lint.subjects import Config
 from modelyard_build.repository.text_format.binding import Path
+from modelyard_build.repository.text_format.paths import shown
 
 # A tensor and a step are said in one line each; a map's entry and everything else in its own.
 _IN_ONE = {"input", "output", "step", "model_warmup", "latest", "specific", "all", "control_input", "state"}
@@ -53,7 +54,7 @@ def _rank(name: str | int) -> int:
 def _setting(config: Config, found: Effective, context: Context, path: Path, value: Any) -> Setting:
     origin = found.origin(path)
     line = _line(config, path) if origin is Origin.WRITTEN else 0
-    return Setting(written(path), _shown(value), origin, line, effect(path, value, context))
+    return Setting(shown(found.message.DESCRIPTOR, path), _shown(value), origin, line, effect(path, value, context))
 
 
 def _line(config: Config, path: Path) -> int:
@@ -63,19 +64,6 @@ def _line(config: Config, path: Path) -> int:
     # An element of a list has a line of its own.
     start = place.value.start if isinstance(path[-1], int) else place.field.name_start
     return config.document.position(start)[0]
-
-
-def written(path: Path) -> str:
-    """A path as people write it: `input[0].dims`, `parameters["KEY"]`."""
-    text = ""
-    for index, part in enumerate(path):
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif index and path[index - 1] in ("parameters", "cc_model_filenames", "metric_tags"):
-            text += f'["{part}"]'
-        else:
-            text += f".{part}" if text else part
-    return text
 
 
 def _walk(message: Any, path: Path) -> Iterator[tuple[Path, Any]]:

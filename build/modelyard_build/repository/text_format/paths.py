@@ -145,16 +145,14 @@ def _key(described: FieldDescriptor, text: str, said: str) -> str | int:
     return int(text)
 
 
-def shown(path: Path) -> str:
-    """A path as people write it."""
+def shown(root: Descriptor, path: Path) -> str:
+    """A path as people write it; it leads through fields of a message of a descriptor."""
     text = ""
-    for step in path:
-        if isinstance(step, int):
+    for index, step in enumerate(path):
+        if isinstance(step, int) or (index and meant(root, path[: index + 1]).is_entry):
             text += f"[{step}]"
-        elif not text:
-            text = step
         else:
-            text += f".{step}"
+            text += f".{step}" if text else step
     return text
 
 
