@@ -18,6 +18,7 @@ _TOKEN = re.compile(
 )
 
 END = "end"
+_new = tuple.__new__
 
 
 class Token(NamedTuple):
@@ -48,6 +49,7 @@ def tokens(text: str) -> Iterator[Token]:
         if kind is None:
             yield Token(END, "", before, end, end)
             return
-        start = match.start(kind)
-        yield Token(kind, match[kind], before, start, end)
+        piece = match[kind]
+        # Not Token(…): what a named tuple makes of its arguments takes as long as the match.
+        yield _new(Token, (kind, piece, before, end - len(piece), end))
         before = end
