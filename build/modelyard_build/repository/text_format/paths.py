@@ -80,7 +80,7 @@ def resolve(steps: Sequence[Step], message: Proto) -> Path:
     whole: FieldDescriptor | None = None
     current: Any = message
     for step in steps:
-        said = f"{shown(tuple(path))}" if path else "a config"
+        said = shown(message.DESCRIPTOR, tuple(path)) if path else "a config"
         if whole is not None:
             if not step.is_key:
                 raise LookupError(f"{said} is {_several(whole)}; write {said}[{_example(whole, current)}].{step.text}")
