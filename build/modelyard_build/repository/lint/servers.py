@@ -53,12 +53,12 @@ class Server:
     @property
     def name(self) -> str:
         """As messages call it."""
-        return str(self.stated.get("name", self.path[-1]) if self.pod is not None else self.path[-1])
+        return text(self.stated.get("name") if self.pod is not None else self.path[-1]) or "the container"
 
     @property
     def image(self) -> str:
         """The image with its tag; empty where none is stated."""
-        return _text(self.stated.get("image"))
+        return text(self.stated.get("image"))
 
     def raised(self, message: str, *keys: str | int) -> Raised:
         """A finding at a setting of it, or at itself where that is not stated."""
@@ -73,7 +73,7 @@ class Server:
         for key in ("command", "args", "entrypoint"):
             words = self.stated.get(key)
             for index, word in enumerate(words if isinstance(words, list) else ()):
-                if _text(word).partition("=")[0] == f"--{name}":
+                if text(word).partition("=")[0] == f"--{name}":
                     return self.raised(message, key, index)
         stated = next((key for key in ("args", "command", "entrypoint") if key in self.stated), "command")
         return self.raised(message, stated)
@@ -104,9 +104,9 @@ def _of_compose(deployment: Deployment, index: int, document: Mapping[str, Any])
     for name, service in services.items() if isinstance(services, dict) and "kind" not in document else ():
         if not isinstance(service, dict):
             continue
-        stated = _with_defaults(service)
+        stated = _with_defaults(service, {})
         words = [*_words(stated.get("entrypoint")), *_words(stated.get("command"))]
-        if _is_server(words, _text(stated.get("image"))):
+        if _is_server(words, text(stated.get("image"))):
             is_whole = bool({"image", "build"} & stated.keys()) and "extends" not in stated and not is_override
             path = ("services", str(name))
             yield Server(deployment, index, path, stated, None, (), _arguments(words), is_whole)
@@ -132,7 +132,7 @@ def _of_pod(deployment: Deployment, index: int, path: Keys, pod: Mapping[str, An
         if not isinstance(container, dict):
             continue
         words = [*_words(container.get("command")), *_words(container.get("args"))]
-        if _is_server(words, _text(container.get("image"))):
+        if _is_server(words, text(container.get("image"))):
             place = (*path, "containers", number)
             whole = is_whole and "image" in container
             yield Server(deployment, index, place, container, pod, path, _arguments(words), whole)
@@ -144,12 +144,23 @@ def _at(document: Any, path: tuple[str, ...]) -> Any:
     return document
 
 
-def _with_defaults(value: Any) -> Any:
-    """A service as Compose reads it with no variable set: `${NAME:-default}` is the default."""
+def _with_defaults(value: Any, made: dict[int, Any]) -> Any:
+    """A service as Compose reads it with no variable set: `${NAME:-default}` is the default.
+
+    Args:
+        value: of the document.
+        made: what is made already, by the identity of what it was made of: aliases share it, and may be circular.
+    """
+    if id(value) in made:
+        return made[id(value)]
     if isinstance(value, dict):
-        return {str(key): _with_defaults(item) for key, item in value.items()}
+        mapping = made[id(value)] = {}
+        mapping.update({str(key): _with_defaults(item, made) for key, item in value.items()})
+        return mapping
     if isinstance(value, list):
-        return [_with_defaults(item) for item in value]
+        items = made[id(value)] = []
+        items.extend(_with_defaults(item, made) for item in value)
+        return items
     return _DEFAULTED.sub(r"\1", value) if isinstance(value, str) else value
 
 
@@ -158,7 +169,7 @@ def _words(command: Any) -> list[str]:
     if isinstance(command, str):
         return _split(command)
     words: list[str] = []
-    for word in map(_text, command if isinstance(command, list) else ()):
+    for word in map(text, command if isinstance(command, list) else ()):
         words += _split(word) if re.search(rf"\b{TRITONSERVER}\s", word) else [word]
     return words
 
@@ -173,8 +184,9 @@ def _split(text: str) -> list[str]:
 def _is_server(words: list[str], image: str) -> bool:
     if any(PurePosixPath(word).name == TRITONSERVER for word in words):
         return True
-    name, _, tag = image.rpartition("/")[2].partition(":")
-    return name == TRITONSERVER and "-sdk" not in tag and (not words or words[0].startswith("--"))
+    name, tag = image_and_tag(image)
+    is_image = name.rpartition("/")[2] == TRITONSERVER and "-sdk" not in tag
+    return is_image and (not words or words[0].startswith("--"))
 
 
 def _arguments(words: list[str]) -> tuple[str, ...] | None:
@@ -185,5 +197,13 @@ def _arguments(words: list[str]) -> tuple[str, ...] | None:
     return tuple(words) if words else None
 
 
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None else str(value)
+def text(value: Any) -> str:
+    """A string, a number or a boolean as text; anything else is empty."""
+    return str(value) if isinstance(value, str | int | float) else ""
+
+
+def image_and_tag(image: str) -> tuple[str, str]:
+    """An image's name without its digest, and its tag; empty where it has none."""
+    name = image.partition("@")[0]
+    tag = name.rpartition("/")[2].partition(":")[2]
+    return name.removesuffix(f":{tag}"), tag

@@ -8,7 +8,7 @@ from typing import Any
 
 from modelyard_build.repository.lint.rule import Findings, Raised, Severity, Verdict, rule
 from modelyard_build.repository.lint.server_arguments import option, options
-from modelyard_build.repository.lint.servers import EXIT_TIMEOUT_S, Server, servers
+from modelyard_build.repository.lint.servers import EXIT_TIMEOUT_S, TRITONSERVER, Server, image_and_tag, servers, text
 from modelyard_build.repository.lint.subjects import Deployment
 from modelyard_build.repository.releases import DEFAULT_RELEASE
 
@@ -58,8 +58,8 @@ def _asked(probe: Any) -> str:
     """What a probe or health check asks, as one text."""
     stated = _mapping(probe)
     test = stated.get("test", _mapping(stated.get("exec")).get("command", ""))
-    words = " ".join(map(str, test)) if isinstance(test, list) else str(test)
-    return f"{_mapping(stated.get('httpGet')).get('path', '')} {words}"
+    words = " ".join(map(text, test)) if isinstance(test, list) else text(test)
+    return f"{text(_mapping(stated.get('httpGet')).get('path'))} {words}"
 
 
 @rule(
@@ -234,16 +234,16 @@ _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 def _seconds(duration: Any) -> float | None:
     """A duration of Compose such as `1m30s`; None where it is none."""
-    text = str(duration)
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
+    stated = text(duration)
+    parts = _DURATION.findall(stated)
+    if not parts or "".join(number + unit for number, unit in parts) != stated:
         return None
     return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 def _number(value: Any) -> float | None:
-    text = str(value)
-    return float(text) if re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", text) else None
+    stated = text(value)
+    return float(stated) if re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", stated) else None
 
 
 @rule(
@@ -282,7 +282,7 @@ def _compose_shared_memory(server: Server) -> tuple[int | None, tuple[str, ...]]
     stated = server.stated
     if "shm_size" in stated:
         return _bytes(stated["shm_size"]), ("shm_size",)
-    mounts = [target for _, target in _volumes(server)] + [str(item) for item in _listed(stated.get("tmpfs"))]
+    mounts = [*_mounts(server)] + [text(item) for item in _listed(stated.get("tmpfs"))]
     if "ipc" in stated or any(mount.partition(":")[0] == "/dev/shm" for mount in mounts):  # noqa: S108 (a container's)
         return None, ()
     return DEFAULT_SHARED_MEMORY, ()
@@ -307,7 +307,7 @@ _SIZE = re.compile(r"([0-9]{1,18})\s*([kmgt]?)(i?)(b?)", re.IGNORECASE)
 
 def _bytes(size: Any) -> int | None:
     """A size of Compose (`1gb`) or Kubernetes (`1Gi`); None where it is none."""
-    found = _SIZE.fullmatch(str(size).strip())
+    found = _SIZE.fullmatch(text(size).strip())
     return int(found[1]) << 10 * " kmgt".index(found[2].lower() or " ") if found else None
 
 
@@ -363,8 +363,8 @@ def image_is_old(deployment: Deployment) -> Findings:
 
 def _image(server: Server) -> tuple[str, str]:
     """The image's name and its tag, of one that is called tritonserver; empty otherwise."""
-    name, _, tag = server.image.partition("@")[0].rpartition(":")
-    return (name, tag) if name.rpartition("/")[2] == "tritonserver" else ("", "")
+    name, tag = image_and_tag(server.image)
+    return (name, tag) if name.rpartition("/")[2] == TRITONSERVER else ("", "")
 
 
 @rule(
@@ -403,8 +403,8 @@ def model_control_is_open(deployment: Deployment) -> Findings:
 def _published(port: Any) -> tuple[str, str]:
     """The address on the machine and the container's port, of an entry of `ports`."""
     if isinstance(port, dict):
-        return str(port.get("host_ip", "")), str(port.get("target", ""))
-    left, _, target = str(port).rpartition(":")
+        return text(port.get("host_ip")), text(port.get("target"))
+    left, _, target = text(port).rpartition(":")
     address = left.rpartition(":")[0]
     return address.strip("[]"), target.partition("/")[0]
 
@@ -461,7 +461,7 @@ def repository_is_not_mounted(deployment: Deployment) -> Findings:
     def look(server: Server) -> Iterator[Raised]:
         if not server.is_whole or _image(server)[0] != NVIDIAS_IMAGE or "build" in server.stated:
             return
-        mounted = [target.rstrip("/") for _, target in _volumes(server)]
+        mounted = [target.rstrip("/") for target in _mounts(server)]
         for name in ("model-repository", "model-store"):
             for path in options(server.arguments or (), name):
                 inside = any(path.rstrip("/") == target or path.startswith(f"{target}/") for target in mounted)
@@ -475,18 +475,18 @@ def repository_is_not_mounted(deployment: Deployment) -> Findings:
     return _each(deployment, look)
 
 
-def _volumes(server: Server) -> Iterator[tuple[str, str]]:
-    """The source and the place in the container of each mount."""
+def _mounts(server: Server) -> Iterator[str]:
+    """Where in the container something is mounted."""
     if server.pod is not None:
         for mount in map(_mapping, _items(server.stated.get("volumeMounts"))):
-            yield str(mount.get("name", "")), str(mount.get("mountPath", ""))
+            yield text(mount.get("mountPath"))
         return
     for volume in _items(server.stated.get("volumes")):
         if isinstance(volume, dict):
-            yield str(volume.get("source", "")), str(volume.get("target", ""))
+            yield text(volume.get("target"))
         else:
-            parts = str(volume).split(":")
-            yield (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0])
+            parts = text(volume).split(":")
+            yield parts[1] if len(parts) > 1 else parts[0]
 
 
 @rule(
