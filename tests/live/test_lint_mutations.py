@@ -106,12 +106,13 @@ def test_verdicts_that_differ_are_told_apart() -> None:
     refused = {"m": Verdict(Outcome.REFUSES, "model input must specify 'name' for m")}
     unread = {"m": Verdict(Outcome.REFUSES, "failed to read text proto from m/config.pbtxt: 1:1: Expected identifier")}
     found = (("MY999", "name is empty"),)
-    assert Held(mutant, (), loads).kind is Class.BOTH_ACCEPT
-    assert Held(mutant, found, refused).kind is Class.BOTH_REFUSE
-    assert Held(mutant, found, loads).kind is Class.STRICTER
-    assert Held(mutant, (), refused).kind is Class.BLIND
-    assert Held(mutant, found, unread).kind is Class.PARSER_DIFFERS
-    assert not Held(mutant, found, loads).deliberate
+    assert Held(mutant, (), found, loads).kind is Class.BOTH_ACCEPT
+    assert Held(mutant, found, (), refused).kind is Class.BOTH_REFUSE
+    assert Held(mutant, (), found, refused).kind is Class.WARNED
+    assert Held(mutant, found, (), loads).kind is Class.STRICTER
+    assert Held(mutant, (), (), refused).kind is Class.BLIND
+    assert Held(mutant, found, (), unread).kind is Class.PARSER_DIFFERS
+    assert not Held(mutant, found, (), loads).deliberate
 
 
 def test_every_deliberate_difference_says_why() -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pytest
 
 from modelyard_build.repository.lint.examples import Example, example
-from modelyard_build.repository.lint.rule import Rule, Severity, Verdict
 from modelyard_build.repository.lint.rules import RULES
 from support import lint_examples
 from support.judge import Case, Panel, Verdicts
@@ -75,11 +74,3 @@ def test_triton_does_what_the_example_says(asked: Asked, judged: dict[str, Verdi
     verdict = judged[asked.name][asked.model]
     assert f"{verdict.outcome.value} {verdict.reason}".startswith(expected)
     assert words.strip() in verdict.reason
-
-
-@pytest.mark.parametrize(
-    "rule", [rule for rule in RULES if rule.verdict is Verdict.REFUSES], ids=lambda rule: rule.code
-)
-def test_what_triton_refuses_is_an_error(rule: Rule) -> None:
-    """An operator is not told of it by a warning."""
-    assert rule.verdict is not Verdict.REFUSES or rule.severity is Severity.ERROR

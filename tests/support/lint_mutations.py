@@ -20,7 +20,7 @@ from pathlib import Path
 from support.judge import Case, Outcome, Panel, Verdict, Verdicts
 from support.mutations import draw
 from support.mutations.bases import bases, syntaxes
-from support.mutations.held import Class, Held, errors_in
+from support.mutations.held import Class, Held, said_of
 from support.mutations.mutant import Mutant
 
 SEED = 20261121
@@ -106,7 +106,7 @@ def held(mutants: Sequence[Mutant], verdicts: dict[str, Verdicts]) -> Iterator[H
         for mutant in mutants:
             place = Path(folder, mutant.key)
             mutant.write(place)
-            yield Held(mutant, errors_in(place), verdicts[mutant.key])
+            yield Held(mutant, *said_of(place), verdicts[mutant.key])
             shutil.rmtree(place)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,8 +13,9 @@ from pathlib import Path
 from modelyard_build.repository.lint import rule as lint_rule
 from modelyard_build.repository.lint.hardware import machine
 from modelyard_build.repository.lint.rule import Severity
+from modelyard_build.repository.lint.rule import Verdict as Refusal
 from modelyard_build.repository.lint.rules import RULES
-from modelyard_build.repository.lint.run import UNPARSABLE, lint
+from modelyard_build.repository.lint.run import UNPARSABLE, Finding, lint
 from modelyard_build.repository.lint.settings import Settings
 from modelyard_build.repository.lint.subjects import Repository
 from support.judge import Verdict
@@ -25,11 +26,17 @@ TABLE = Path(lint_rule.__file__).with_name("differences.json")
 PARSER = "failed to read text proto"
 
 
+# Codes and messages.
+Said = tuple[tuple[str, str], ...]
+
+
 class Class(enum.Enum):
     """How the two verdicts stand to one another."""
 
     BOTH_ACCEPT = "both accept"
     BOTH_REFUSE = "both refuse"
+    # The server refuses it, and a warning says that it does so with some models.
+    WARNED = "lint warns of it"
     # An error is found, and the server loads it.
     STRICTER = "lint is stricter"
     # The server refuses it, and no error is found.
@@ -45,11 +52,13 @@ class Held:
     Attributes:
         mutant: what was judged.
         errors: what the linter found of severity error: codes and messages.
+        warnings: likewise, of rules whose own example the server refuses.
         verdicts: the server's, by model.
     """
 
     mutant: Mutant
-    errors: tuple[tuple[str, str], ...]
+    errors: Said
+    warnings: Said
     verdicts: Mapping[str, Verdict]
 
     @property
@@ -65,14 +74,14 @@ class Held:
         if not self.reason:
             return Class.STRICTER if self.errors else Class.BOTH_ACCEPT
         if not self.errors:
-            return Class.BLIND
+            return Class.WARNED if self.warnings else Class.BLIND
         unparsable = any(code == UNPARSABLE for code, _ in self.errors)
         return Class.BOTH_REFUSE if unparsable == (PARSER in self.reason) else Class.PARSER_DIFFERS
 
     @property
     def is_agreed(self) -> bool:
         """Whether both say the same."""
-        return self.kind in (Class.BOTH_ACCEPT, Class.BOTH_REFUSE)
+        return self.kind in (Class.BOTH_ACCEPT, Class.BOTH_REFUSE, Class.WARNED)
 
     @property
     def deliberate(self) -> str:
@@ -97,8 +106,14 @@ def _covers(row: Mapping[str, str], held: Held) -> bool:
     return all(pattern.match(f"{code} {message}") for code, message in held.errors)
 
 
-def errors_in(folder: Path) -> tuple[tuple[str, str], ...]:
-    """What the linter finds of severity error in a repository, for the machine that the server runs on."""
+def said_of(folder: Path) -> tuple[Said, Said]:
+    """What the linter finds in a repository, for the machine that the server runs on: errors and warnings of refusals."""
     settings = Settings(machine=machine("cpu"), server_arguments=("--cache-config=local,size=67108864",))
     found = lint([Repository(folder, settings)], [], settings, RULES)
-    return tuple((each.rule.code, each.message) for each in found if each.severity is Severity.ERROR)
+    errors = [each for each in found if each.severity is Severity.ERROR]
+    warnings = [each for each in found if each.severity is Severity.WARNING and each.rule.verdict is Refusal.REFUSES]
+    return _said(errors), _said(warnings)
+
+
+def _said(found: Sequence[Finding]) -> Said:
+    return tuple((each.rule.code, each.message) for each in found)
