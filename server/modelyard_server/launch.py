@@ -32,6 +32,7 @@ class ServerOptions:
         exit_timeout_s: how long running inferences may take once the server was told to stop. Triton also waits that
             long for HTTP connections which clients keep open, idle or not.
         response_cache_bytes: of the cache for the models whose config asks for one; 0 serves without.
+        arguments: more of tritonserver's own, such as "--rate-limit=execution_count".
     """
 
     repository: Path
@@ -42,6 +43,7 @@ class ServerOptions:
     backends: Path = BACKENDS
     exit_timeout_s: int = 10
     response_cache_bytes: int = 64 << 20
+    arguments: tuple[str, ...] = ()
 
     @property
     def ports(self) -> dict[str, int]:
@@ -81,7 +83,7 @@ def triton_command(triton: Triton, options: ServerOptions, backends: Path, serve
         command.append(f"--cache-config=local,size={options.response_cache_bytes}")
     if options.config_name:
         command.append(f"--model-config-name={options.config_name}")
-    return command
+    return [*command, *options.arguments]
 
 
 def triton_environment(triton: Triton, options: ServerOptions, server_id: str) -> dict[str, str]:

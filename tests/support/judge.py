@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import final
 
-from modelyard_server.errors import ModelControlError, ModelsNotReadyError, ServerError
+from modelyard_server.errors import ModelControlError, ModelsNotReadyError, PortInUseError, ServerError
 from modelyard_server.log import last_errors, load_failures, one_line, read_log
 from modelyard_server.process import ServerOptions, TritonServer, free_ports
 from modelyard_server.protocol import control_model, repository_index
@@ -91,8 +91,8 @@ class Judge:
 
     Args:
         folder: an empty or missing one of its own.
-        server_arguments: of tritonserver: `--cache-config=local,size=BYTES` and `--model-config-name=NAME`. None: those
-            of `modelyard serve`.
+        server_arguments: of tritonserver, as the linter is told them; where the repository is, the judge decides. None:
+            those of `modelyard serve`.
     """
 
     def __init__(self, folder: Path, server_arguments: Sequence[str] | None = None) -> None:
@@ -266,23 +266,22 @@ Verdicts = dict[str, Verdict]
 
 def _started(repository: Path, arguments: Sequence[str] | None) -> TritonServer:
     """A Triton over a repository that holds nothing that it could serve."""
-    config_name, cache_bytes = _understood(arguments)
+    given = dict(argument.partition("=")[::2] for argument in arguments or ())
+    given.pop("--model-repository", None)
+    config_name = given.pop("--model-config-name", None)
+    cache = given.pop("--cache-config", "local,size=0")
     (repository / IDLE / "configs").mkdir(parents=True, exist_ok=True)
     if config_name:
         (repository / IDLE / "configs" / f"{config_name}.pbtxt").touch()
-    http_port, grpc_port, metrics_port = free_ports(3)
     options = ServerOptions(
         repository,
-        http_port=http_port,
-        grpc_port=grpc_port,
-        metrics_port=metrics_port,
         config_name=config_name,
         exit_timeout_s=2,
+        arguments=tuple("=".join(argument) for argument in given.items()),
     )
-    if cache_bytes is not None:
-        options = replace(options, response_cache_bytes=cache_bytes)
-    server = TritonServer(options)
-    server.start()
+    if arguments is not None:
+        options = replace(options, response_cache_bytes=int(cache.rpartition("size=")[2]))
+    server = _on_free_ports(options)
     try:
         with suppress(ModelsNotReadyError):
             server.wait_ready()
@@ -292,17 +291,15 @@ def _started(repository: Path, arguments: Sequence[str] | None) -> TritonServer:
     return server
 
 
-def _understood(arguments: Sequence[str] | None) -> tuple[str | None, int | None]:
-    """The config name, and the size of the response cache; None: as `modelyard serve` has it."""
-    if arguments is None:
-        return None, None
-    given = dict(argument.partition("=")[::2] for argument in arguments)
-    # Where the repository is, the judge decides.
-    unknown = given.keys() - {"--cache-config", "--model-config-name", "--model-repository"}
-    if unknown:
-        raise ValueError(f"the judge cannot start Triton with {', '.join(sorted(unknown))}")
-    cache = given.get("--cache-config", "local,size=0")
-    return given.get("--model-config-name"), int(cache.rpartition("size=")[2])
+def _on_free_ports(options: ServerOptions) -> TritonServer:
+    """A server that was started; a port that was free may be taken meanwhile by another judge's."""
+    for _ in range(20):
+        http_port, grpc_port, metrics_port = free_ports(3)
+        server = TritonServer(replace(options, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port))
+        with suppress(PortInUseError):
+            server.start()
+            return server
+    raise AssertionError("no free ports")
 
 
 def _is_ensemble(folder: Path) -> bool:

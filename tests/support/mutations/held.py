@@ -107,7 +107,7 @@ def _covers(row: Mapping[str, str], held: Held) -> bool:
 
 
 def said_of(folder: Path) -> tuple[Said, Said]:
-    """What the linter finds in a repository, for the machine that the server runs on: errors and warnings of refusals."""
+    """What the linter finds in a repository, on the machine of the server: errors, and warnings of refusals."""
     settings = Settings(machine=machine("cpu"), server_arguments=("--cache-config=local,size=67108864",))
     found = lint([Repository(folder, settings)], [], settings, RULES)
     errors = [each for each in found if each.severity is Severity.ERROR]
