@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from modelyard_build.errors import BuildError
+from modelyard_build.repository.lint.rule import Findings
 from modelyard_build.repository.lint.rules import BY_CODE, RULES
 from modelyard_build.repository.lint.run import SPLIT_FROM, Finding, check, lint
 from modelyard_build.repository.lint.settings import Settings
-from modelyard_build.repository.lint.subjects import Repository
+from modelyard_build.repository.lint.subjects import Config, Repository
 
 # Refused for its name alone: what is counted here is MY102, and what is said of comments.
 CONFIG = 'backend: "identity"\ninput { name: "x" data_type: TYPE_FP32 dims: 1 }\n'
@@ -112,6 +117,21 @@ def test_several_processes_find_what_one_finds(tmp_path: Path) -> None:
     assert found(Repository(tmp_path, Settings()), *every, processes=3) == found(
         Repository(tmp_path, Settings()), *every
     )
+
+
+def test_a_process_that_is_killed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory, a process vanishes: no hang, no traceback, and no result that lacks its models."""
+    repository = write(tmp_path, **{f"m{number}": CONFIG for number in range(SPLIT_FROM)})
+    parent = os.getpid()
+
+    def killed(config: Config) -> Findings:
+        assert os.getpid() != parent
+        os.kill(os.getpid(), signal.SIGKILL)
+        return ()
+
+    rules = [replace(BY_CODE["MY102"], check=killed)]
+    with pytest.raises(BuildError, match="ended from outside"):
+        lint([repository], [], repository.settings, rules, processes=2)
 
 
 def test_one_subject_can_be_checked_alone(tmp_path: Path) -> None:

@@ -36,17 +36,15 @@ class Run:
         """What is found, with some texts in the place of what is on disk.
 
         Raises:
-            CannotRun: a deployment file that was named is no YAML.
+            CannotRun: a deployment file that was named is no YAML, or a process was ended from outside.
         """
         repositories = [Repository(path, self.settings, proposed) for path in self.targets.repositories]
-        return lint(
-            repositories,
-            self._deployments(proposed),
-            self.settings,
-            self.rules,
-            only=self.targets.only,
-            processes=len(os.sched_getaffinity(0)),
-        )
+        deployments = self._deployments(proposed)
+        only, processes = self.targets.only, len(os.sched_getaffinity(0))
+        try:
+            return lint(repositories, deployments, self.settings, self.rules, only=only, processes=processes)
+        except BuildError as error:
+            raise CannotRun(str(error)) from None
 
     def report(self, findings: list[Finding]) -> Report:
         """The findings with what they are measured by."""

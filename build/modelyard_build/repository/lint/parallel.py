@@ -1,4 +1,4 @@
-"""Shares the models of a repository among forked processes: they inherit what was read, and send back what they found."""
+"""Shares the models among forked processes, which inherit what was read and send back what they found."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import copyreg
 import signal
 from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
+from modelyard_build.errors import BuildError
 from modelyard_build.repository.lint.rule import Rule
 from modelyard_build.repository.lint.rules import BY_CODE
 from modelyard_build.repository.lint.run import Judged, judge_models
@@ -28,6 +30,9 @@ def judge_in_processes(models: list[Model], rules: Collection[Rule], processes: 
         models: all of them.
         rules: those that are asked.
         processes: how many share the work.
+
+    Raises:
+        BuildError: one of the processes was ended from outside.
     """
     judged = Judged()
     # Forked, not spawned: a spawned process would import everything again and be sent all that was read.
@@ -35,6 +40,10 @@ def judge_in_processes(models: list[Model], rules: Collection[Rule], processes: 
         try:
             for part in pool.map(_judge, range(0, len(models), _MODELS_A_TURN)):
                 judged.add(part)
+        except BrokenProcessPool:
+            raise BuildError(
+                "a process of lint was ended from outside; was there too little memory? Name fewer models at a time."
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -88,6 +88,9 @@ def lint(
         only: the folders of models, or repositories, that are meant; empty: all of them.
         processes: how many may share the work where there are many models. They are forked: a process that has
             threads asks for 1.
+
+    Raises:
+        BuildError: one of the processes was ended from outside.
     """
     models = [
         model
@@ -116,9 +119,12 @@ def check(subject: object, rules: Collection[Rule] = RULES) -> list[Finding]:
 def judge_models(models: Iterable[Model], rules: Collection[Rule]) -> Judged:
     """What the rules find in models and their configs."""
     judged = Judged()
+    of_models = [rule for rule in rules if issubclass(Model, rule.subject)]
+    of_configs = [rule for rule in rules if issubclass(Config, rule.subject)]
     for model in models:
-        for subject in (model, *model.configs):
-            judged.add(judge(subject, rules))
+        judged.add(judge(model, of_models))
+        for config in model.configs:
+            judged.add(judge(config, of_configs))
     return judged
 
 
