@@ -323,6 +323,17 @@ def test_an_element_that_is_called_otherwise_keeps_its_comments() -> None:
     assert editor.text == MULTI_LINE.replace('"b"', '"mask"').replace("[ -1 ]", "[ 5 ]", 1)
 
 
+def test_an_entry_that_has_another_key_keeps_its_place_and_comment() -> None:
+    """One key for another is a rename; where their numbers differ nobody knows which became which."""
+    text = 'metric_tags { key: "a" value: "1" } # why\nmetric_tags { key: "b" value: "2" }\n'
+    editor = Editor(text, ModelConfig)
+    editor.assign(("metric_tags",), {"c": "1", "b": "3"})
+    assert editor.text == text.replace('"a"', '"c"').replace('"2"', '"3"')
+    editor = Editor(text, ModelConfig)
+    editor.assign(("metric_tags",), {"c": "1"})
+    assert editor.text == 'metric_tags { key: "c", value: "1" }\n'
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [

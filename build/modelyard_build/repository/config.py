@@ -300,7 +300,8 @@ def stated_in(path: Path, text: str) -> Stated:
             for line, column in [document.position(problem.start)]
         ]
         more = [f"{len(problems) - _MOST_SHOWN} more."] if len(problems) > _MOST_SHOWN else []
-        raise ConfigContradiction("\n".join([*shown, *more, "Triton would refuse the model; mend the lines."]))
+        outcome = "Triton would refuse the model" if bound.problems else "Triton would lose what stands there"
+        raise ConfigContradiction("\n".join([*shown, *more, f"{outcome}; mend it."]))
     return Stated(path, document, bound)
 
 

@@ -195,12 +195,30 @@ class Editor:
 
     def _assign_entries(self, path: Path, value: Any) -> None:
         current = self.at(path) if self._is_there(path[:-1]) else {}
-        for key in sorted(current):
-            if key not in value:
-                self.remove((*path, key))
+        gone = sorted((key for key in current if key not in value), key=lambda key: self._start(path, key))
+        come = sorted(key for key in value if key not in current)
+        if len(gone) == len(come):
+            for old, new in zip(gone, come, strict=True):
+                self._rename(path, old, new)
+        for key in gone:
+            self.remove((*path, key))
+        current = self.at(path) if self._is_there(path[:-1]) else {}
         for key in sorted(value):
             if key not in current or not _same(current[key], value[key]):
                 self.assign((*path, key), value[key])
+
+    def _start(self, path: Path, key: str | int) -> int:
+        entry: Path = (*path, key)
+        return self.places[entry].value.start
+
+    def _rename(self, path: Path, old: str | int, new: str | int) -> None:
+        """Gives an entry of a map another key, where it states one."""
+        place = self.places.get((*path, old, "key"))
+        if place is not None:
+            assert isinstance(place.value, Scalar)  # noqa: S101  # the text was bound without problems
+            key = entry_part(self._meant(path).field, "key")
+            shown = rendering.scalar(key, new, self._style(path), place.value)
+            self._splice([Edit(place.value.start, place.value.end, shown)])
 
     def _assign_elements(self, path: Path, value: Sequence[Any]) -> None:
         current = self.at(path) if self._is_there(path[:-1]) else []

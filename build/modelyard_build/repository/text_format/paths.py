@@ -76,11 +76,12 @@ def resolve(steps: Sequence[Step], message: Proto) -> Path:
         LookupError: nowhere; with what there is.
     """
     path: list[str | int] = []
-    descriptor: Any = message.DESCRIPTOR
+    root: Any = message.DESCRIPTOR
+    descriptor = root
     whole: FieldDescriptor | None = None
     current: Any = message
     for step in steps:
-        said = shown(message.DESCRIPTOR, tuple(path)) if path else "a config"
+        said = shown(root, tuple(path)) if path else "a config"
         if whole is not None:
             if not step.is_key:
                 raise LookupError(f"{said} is {_several(whole)}; write {said}[{_example(whole, current)}].{step.text}")

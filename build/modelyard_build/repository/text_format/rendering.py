@@ -18,6 +18,7 @@ Render = Callable[[str, bool], str]
 
 _CLOSING = {"{": "}", "<": ">"}
 _OTHERWISE = {"true": "false", "false": "true", "True": "False", "False": "True", "t": "f", "f": "t"}
+_LONGEST_LINE = 100
 _TRUE = ("true", "True", "t")
 
 
@@ -97,11 +98,17 @@ def listing(values: Sequence[str], style: Style) -> Render:
 
 
 def entry(described: FieldDescriptor, key: Any, inner: Render, style: Style) -> Render:
-    """The message that one entry of a map is."""
+    """The message that one entry of a map is, on one line where it fits there."""
     assert described.message_type is not None  # noqa: S101  # a map is one
     parts = described.message_type.fields_by_name
     stated = [statement(parts["key"], value(parts["key"], key, style), style), statement(parts["value"], inner, style)]
-    return in_brackets(stated, style)
+    whole = in_brackets(stated, style)
+
+    def render(indent: str, one_line: bool) -> str:
+        shown = whole(indent, True)
+        return shown if one_line or len(indent + shown) <= _LONGEST_LINE else whole(indent, False)
+
+    return render
 
 
 def in_brackets(parts: Sequence[Render], style: Style) -> Render:
