@@ -83,16 +83,18 @@ def _child(node: Any, key: str | int) -> tuple[Any, Any]:
 
     if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
         return node.value[key], node.value[key]
-    pairs = node.value if isinstance(node, yaml.MappingNode) else []
-    for name, value in pairs:
-        if isinstance(name, yaml.ScalarNode) and name.value == str(key):
-            return name, value
-    for name, value in pairs:
-        if isinstance(name, yaml.ScalarNode) and name.value == "<<":
-            for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                found = _child(merged, key)
-                if found[0] is not None:
-                    return found
+    # What is merged may merge others, and even itself.
+    waiting, seen = [node], set()
+    while waiting:
+        mapping = waiting.pop(0)
+        if not isinstance(mapping, yaml.MappingNode) or id(mapping) in seen:
+            continue
+        seen.add(id(mapping))
+        for name, value in mapping.value:
+            if isinstance(name, yaml.ScalarNode) and name.value == str(key):
+                return name, value
+            if isinstance(name, yaml.ScalarNode) and name.value == "<<":
+                waiting += value.value if isinstance(value, yaml.SequenceNode) else [value]
     return None, node
 
 
