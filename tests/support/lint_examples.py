@@ -39,7 +39,8 @@ def findings(example: Example, folder: Path) -> list[Finding]:
     """What the linter says of an example that lies in a folder, held against what the example asks for."""
     settings = settings_of(example)
     files = [path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES]
-    return lint([Repository(folder, settings)], [read_deployment(path, settings) for path in files], settings, RULES)
+    repositories = [Repository(folder / name, settings) for name in example.setting("repositories", ".").split()]
+    return lint(repositories, [read_deployment(path, settings) for path in files], settings, RULES)
 
 
 def settings_of(example: Example) -> Settings:

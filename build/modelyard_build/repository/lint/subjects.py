@@ -34,6 +34,17 @@ MAX_FILE_BYTES = 16 << 20
 # What std::stoll reads of a folder's name: what follows the digits is not looked at.
 _NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
 _INT64 = range(-(1 << 63), 1 << 63)
+# By which Triton knows the backend of a model whose config names none.
+_BACKEND_OF_FILE = {
+    "model.savedmodel": "tensorflow",
+    "model.graphdef": "tensorflow",
+    "model.plan": "tensorrt",
+    "model.onnx": "onnxruntime",
+    "model.xml": "openvino",
+    "model.pt": "pytorch",
+    "model.pt2": "pytorch",
+    "model.py": "python",
+}
 
 
 @dataclass(frozen=True)
@@ -95,9 +106,11 @@ def file_bytes(path: Path, most: int) -> bytes:
         OSError: it cannot be read, or is no regular file.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:  # noqa: PTH123 (Path.open would wait for the writer of a pipe)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "it is no regular file")
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise OSError(0, f"it is a {'folder' if stat.S_ISDIR(mode) else 'pipe or a device'}, not a file")
+    with os.fdopen(descriptor, "rb") as file:
         return file.read(most)
 
 
@@ -204,6 +217,16 @@ class Model:
         """Folders such as "2.bak", by the number that Triton takes them for: it then misses the folder "2"."""
         read = {entry.name: number_read(entry.name) for entry in self.entries.values() if entry.is_folder}
         return {number: name for name, number in read.items() if number is not None and number not in self.versions}
+
+    @cached_property
+    def backend_of_files(self) -> str:
+        """The backend that Triton takes for a model whose config names none; empty: it cannot tell.
+
+        It looks into one folder alone, the first by name, whether that is a version or not.
+        """
+        folders = sorted(os.fsencode(entry.name) for entry in self.entries.values() if entry.is_folder)
+        stand = listing(self.folder / os.fsdecode(folders[0]))[0] if folders else _nothing()
+        return next((backend for name, backend in _BACKEND_OF_FILE.items() if name in stand), "")
 
     @cached_property
     def _looked_up(self) -> dict[str, Any]:
@@ -365,7 +388,11 @@ class Config:
     def backend(self) -> str:
         """The backend that serves it, also where only a platform is stated; "ensemble" for one; may be empty."""
         message = self.message
-        return str(message.backend or BACKEND_OF_PLATFORM.get(message.platform, message.platform))
+        if message.backend or message.platform:
+            return str(message.backend or BACKEND_OF_PLATFORM.get(message.platform, message.platform))
+        if message.default_model_filename:
+            return _BACKEND_OF_FILE.get(message.default_model_filename, "")
+        return self.model.backend_of_files
 
     @cached_property
     def is_ensemble(self) -> bool:
