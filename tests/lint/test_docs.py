@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -101,3 +103,23 @@ def test_our_own_repository_is_clean(monkeypatch: pytest.MonkeyPatch, capsys: py
     """What we tell others to do: model_repository/, the Compose file and deploy/, with the project's settings."""
     monkeypatch.chdir(ROOT)
     assert lint([]) == 0, capsys.readouterr().out
+
+
+def test_a_fresh_checkout_is_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is built, as CI and hooks see it."""
+    command = ["git", "ls-files", "-z", "--", "model_repository", "deploy", "docker-compose.yml", "pyproject.toml"]
+    listed = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert lint([]) == 0, capsys.readouterr().out
+
+
+def test_the_servers_arguments_are_those_of_the_compose_file() -> None:
+    """What the project's settings say of the server is what starts it."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    command = set(compose["services"]["triton-cpu"]["command"])
+    assert set(settings.find_table(ROOT).server_arguments or ()) <= command
