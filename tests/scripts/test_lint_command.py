@@ -157,7 +157,25 @@ def test_a_file_nobody_named_that_is_no_yaml_is_skipped_aloud(
     assert "skipped: " in capsys.readouterr().err
 
 
+def test_a_working_directory_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another terminal removed the folder."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(CannotRun, match="the working directory is gone"):
+        lint([])
+    monkeypatch.chdir(tmp_path)
+
+
 # --- settings
+
+
+def test_a_folder_of_deployments_is_never_taken_for_a_repository(project: Path) -> None:
+    """The setting says what it is, however little stands in it."""
+    (project / "deploy" / "healthcheck").mkdir(parents=True)
+    write_settings(project, 'repositories = ["model_repository"]\ndeployments = ["deploy"]')
+    assert linted() == (1, [WRONG])
 
 
 def write_settings(folder: Path, text: str) -> None:

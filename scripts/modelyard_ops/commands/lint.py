@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modelyard_build.repository.lint.run import Finding
+from modelyard_ops.errors import CannotRun
 from modelyard_ops.linting import fixing
 from modelyard_ops.linting.outputs import FORMATS, emit, wants_colour, written
 from modelyard_ops.linting.run import Run
@@ -20,7 +21,7 @@ EPILOG = "Exit codes: 0 nothing was found; 1 something was; 2 lint could not run
 def lint(arguments: Sequence[str]) -> int:
     """Check model repositories and the files that deploy them, without a server."""
     options = _parser().parse_args(arguments)
-    table = find_table(Path.cwd())
+    table = find_table(_here())
     run = Run(
         targets(options.paths, table),
         settings_of(table, options.target_release, options.hardware),
@@ -58,6 +59,18 @@ def _parser() -> argparse.ArgumentParser:
     fixing_options.add_argument("--fix", action="store_true", help="mend what has one safe mend, show the changes")
     fixing_options.add_argument("--diff", action="store_true", help="show what --fix would change, write nothing")
     return parser
+
+
+def _here() -> Path:
+    """The working directory.
+
+    Raises:
+        CannotRun: somebody removed it.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise CannotRun("the working directory is gone. Change into one that is there.") from None
 
 
 def _codes(values: list[str]) -> tuple[str, ...]:

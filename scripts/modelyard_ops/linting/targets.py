@@ -44,28 +44,45 @@ def targets(paths: Sequence[Path], table: Table) -> Targets:
         CannotRun: a path is missing, or is nothing that can be linted.
     """
     found = Targets()
-    for path in paths or _defaults(table):
+    for path in paths or _repositories(table):
         _add(found, _absolute(path))
+    if not paths:
+        for path in _deployments(table):
+            _add_deployments(found, _absolute(path))
     if found.only >= set(found.repositories):
         found.only.clear()
     return found
 
 
-def _defaults(table: Table) -> list[Path]:
-    """What is linted where nothing is named.
+def _repositories(table: Table) -> Sequence[Path]:
+    """Those that are linted where nothing is named.
 
     Raises:
-        CannotRun: there is nothing.
+        CannotRun: there is none.
     """
     if table.repositories or table.deployments:
-        return [*table.repositories, *table.deployments]
-    deployments = [Path(name) for name in DEFAULT_DEPLOYMENTS if Path(name).exists()]
+        return table.repositories
     if not DEFAULT_REPOSITORY.exists():
         raise CannotRun(
             f"there is no {DEFAULT_REPOSITORY}/ in {Path.cwd()}. Run this in the project's root, name a path, "
             "or set `repositories` under [tool.modelyard.lint] in pyproject.toml."
         )
-    return [DEFAULT_REPOSITORY, *(path for path in deployments if path.is_file() or any(_yaml_files(path)))]
+    return [DEFAULT_REPOSITORY]
+
+
+def _deployments(table: Table) -> Sequence[Path]:
+    """Files and folders of files that are linted where nothing is named."""
+    if table.repositories or table.deployments:
+        return table.deployments
+    return [Path(name) for name in DEFAULT_DEPLOYMENTS if Path(name).exists()]
+
+
+def _add_deployments(found: Targets, path: Path) -> None:
+    """A file, or those of a folder; there may be none."""
+    if path.is_dir():
+        found.deployments.update((file, False) for file in _yaml_files(path) if file not in found.deployments)
+    else:
+        _add(found, path)
 
 
 def _absolute(path: Path) -> Path:
@@ -104,8 +121,8 @@ def _add_folder(found: Targets, path: Path) -> None:
         _add_model(found, path, path)
     elif any(_is_model(path / entry.name) for entry in entries.values() if entry.is_folder):
         _add_repository(found, path)
-    elif files := list(_yaml_files(path)):
-        found.deployments.update(dict.fromkeys(files, False) | found.deployments)
+    elif any(_yaml_files(path)):
+        _add_deployments(found, path)
     elif any(entry.is_folder for entry in entries.values()):
         _add_repository(found, path)
     else:
