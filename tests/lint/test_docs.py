@@ -63,7 +63,7 @@ def test_ten_mistakes_are_answered_with_line_and_mend(lint_docs: ModuleType) -> 
 def test_a_mistake_that_is_no_longer_found_stops_the_page(lint_docs: ModuleType) -> None:
     """The page never shows an answer that lint does not give."""
     made = lint_docs.Mistake("None", lint_docs.ENCODER, "max_batch_size: 32", "max_batch_size: 16", "MY101")
-    with pytest.raises(ValueError, match="expected MY101, lint found nothing"):
+    with pytest.raises(ValueError, match="expected MY101 first, lint found nothing"):
         lint_docs._answer(1, made)
 
 
