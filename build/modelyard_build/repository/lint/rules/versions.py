@@ -194,7 +194,12 @@ def filename_is_a_path(config: Config) -> Findings:
 
 def _misread(model: Model) -> Iterator[str]:
     """Folders that keep the model from loading: what their names begin with is taken for a version."""
-    selected = {number for config in model.configs if config.is_valid for number in config.selected}
+    selected = {
+        number
+        for config in model.configs
+        if config.is_valid and not config.is_ensemble  # whose folder is never looked into
+        for number in config.selected
+    }
     if not model.configs:
         selected = {max((*model.versions, *model.misread), default=0)}
     for number, name in model.misread.items():
