@@ -202,7 +202,7 @@ def lint(mistake: Mistake, folder: Path) -> tuple[Sequence[Finding], str]:
     if mistake.before not in text:
         raise ValueError(f"{mistake.title}: {mistake.before!r} does not stand in {path} any more")
     path.write_text(text.replace(mistake.before, mistake.after, 1), encoding="utf-8")
-    run = Run(targets([repository], Settings()), settings_of(Settings(), None, mistake.hardware or None), RULES)
+    run = Run(targets([path], Settings()), settings_of(Settings(), None, mistake.hardware or None), RULES)
     findings = run.findings({})
     report = run.report(findings)
     return findings, written(report).removesuffix(f"{summary(report)}\n").rstrip()
