@@ -89,14 +89,14 @@ def stands_beside(item: Planned, beside: Path) -> dict[str, Path]:
 
 
 def _is_stale(item: Planned, name: str, path: Path) -> bool:
+    """Whether a file is the build's own, of what is no more: other labels, a sample of another input."""
     if item.before is None:
         return False
-    if name in item.before.beside:
-        return item.before.beside[name] == sha256_of(path)
-    # A manifest of before does not tell: a sample of what its input no longer is cannot be read.
     old, new = item.before.signature["inputs"], signature(item.model)["inputs"]
-    of_input = [tensor for tensor in old if f"{samples.WARMUP}/{tensor['name']}" == name]
-    return any(tensor not in new for tensor in of_input)
+    changed = {f"{samples.WARMUP}/{tensor['name']}" for tensor in old if tensor not in new}
+    # A manifest of before has no record; a sample of what its input no longer is cannot be read anyway.
+    known = item.before.beside.get(name, sha256_of(path) if name in changed else "")
+    return (name == samples.LABELS or name in changed) and known == sha256_of(path)
 
 
 def files_beside(folder: Path) -> dict[str, Path]:

@@ -405,3 +405,53 @@ def test_versions_are_the_build_s_alone(repository: Path) -> None:
     """The copy that the tests change has one."""
     assert versions.versions(repository / "pooler") == [1]
     assert config_for("onnxruntime-fp32") == config.render(POOLER)
+
+
+def test_a_sample_of_an_input_that_stays_is_left_alone() -> None:
+    """Its dims are those of a file that stays, whatever a new sample would have had; also for manifests of before."""
+    warmup = (Tensor("input_ids", "INT64", (24,)), Tensor("attention_mask", "INT64", (24,)))
+    fresh = tuple(replace(tensor, dims=(12,)) for tensor in warmup)
+    text = config.render(POOLER, warmup)
+    short = {key: value for key, value in signature(POOLER).items() if key != "outputs"}
+    short["outputs"] = [{"name": "scores", "dtype": "FP32", "dims": [5]}]
+    assert agree(text, POOLER, short, fresh) == text
+
+
+def test_a_model_that_is_two_steps_stays_two() -> None:
+    """Each keeps the version that somebody pinned."""
+    first, second = EMBEDDER.steps
+    twice = replace(EMBEDDER, steps=(first, second, Step(first.model, {"text": "embedding"}, {"input_ids": "again"})))
+    text = config.render(twice).replace("model_version: -1", "model_version: 1", 1)
+    now = replace(twice, steps=(*twice.steps[:2], replace(twice.steps[2], output_map={"input_ids": "more"})))
+    after = agreed(twice, now, text)
+    assert after == text.replace('"again"', '"more"')
+
+
+def test_a_manifest_without_a_signature_is_told(repository: Path) -> None:
+    """Damaged by hand: a sentence with the folder, and no traceback."""
+    path = repository / "pooler" / "1" / "manifest.json"
+    path.write_text(path.read_text().replace('"max_batch_size"', '"max"'))
+    with pytest.raises(BuildError, match="has no signature that can be read"):
+        build(repository)
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_labels_that_are_declared_otherwise_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited: bool
+) -> None:
+    """Labels.txt is the build's as long as nobody edits it; the config names it throughout."""
+    first = replace(POOLER, outputs=(Tensor("scores", "FP32", (5,), tuple("abcde")),))
+    declare_only(monkeypatch, first, file="wanted.py")
+    build(tmp_path)
+    path = tmp_path / "pooler" / "labels.txt"
+    if edited:
+        path.write_text("one\ntwo\nthree\nfour\nfive\n")
+    stands = path.read_text()
+    before = (tmp_path / "pooler" / "config.pbtxt").read_bytes()
+    declare_only(
+        monkeypatch, replace(first, outputs=(replace(first.outputs[0], labels=tuple("vwxyz")),)), file="similarity.py"
+    )
+    (result,) = build(tmp_path)
+    assert result.version == 2
+    assert path.read_text() == (stands if edited else "v\nw\nx\ny\nz\n")
+    assert (tmp_path / "pooler" / "config.pbtxt").read_bytes() == before

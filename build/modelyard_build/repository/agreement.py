@@ -63,7 +63,7 @@ def agree(text: str, model: AnyModel, before: Mapping[str, Any] | None, warmup: 
     _tensors(target.output, before["outputs"], now["outputs"])
     if target.max_batch_size == before["max_batch_size"] > now["max_batch_size"]:
         target.max_batch_size = now["max_batch_size"]
-    _warmup(target, before["inputs"], renamed, {tensor.name: tensor for tensor in warmup})
+    _warmup(target, before["inputs"], now["inputs"], renamed, {tensor.name: tensor for tensor in warmup})
     _steps(target.ensemble_scheduling, before.get("steps"), now.get("steps", []))
     for key in now.get("parameters", {}).keys() - before.get("parameters", now.get("parameters", {})).keys():
         if key not in target.parameters:
@@ -137,45 +137,49 @@ def _data_type(dtype: str) -> int:
 
 
 def _warmup(
-    target: Any, before: Sequence[Mapping[str, Any]], renamed: Mapping[str, str], fresh: Mapping[str, Tensor]
+    target: Any,
+    before: Sequence[Mapping[str, Any]],
+    now: Sequence[Mapping[str, Any]],
+    renamed: Mapping[str, str],
+    fresh: Mapping[str, Tensor],
 ) -> None:
-    """Makes the build's own sample follow its inputs: the one that reads a file of the input's name."""
+    """Makes the build's own samples, which read a file of the input's name, follow the inputs that changed."""
+    if not fresh:
+        return
     old = {tensor["name"] for tensor in before}
+    changed = {tensor["name"] for tensor in before if tensor not in now}
     for sample in target.model_warmup:
         ours = [name for name in sample.inputs if name in old and sample.inputs[name].input_data_file == name]
-        for name in ours:
-            tensor = fresh.get(renamed.get(name, name))
-            if tensor is None:
-                continue
+        for name in changed.intersection(ours):
             del sample.inputs[name]
-            stated = sample.inputs[tensor.name]
-            stated.data_type = _data_type(tensor.dtype)
-            stated.dims[:] = tensor.config_dims
-            stated.input_data_file = tensor.name
-        for name in [name for name in ours if fresh and renamed.get(name, name) not in fresh]:
-            del sample.inputs[name]
-        if ours:
-            for name in fresh.keys() - old - set(sample.inputs):
-                stated = sample.inputs[name]
-                stated.data_type = _data_type(fresh[name].dtype)
-                stated.dims[:] = fresh[name].config_dims
-                stated.input_data_file = name
+            if tensor := fresh.get(renamed.get(name, name)):
+                _sample(sample, tensor)
+        for name in fresh.keys() - old - set(sample.inputs) if ours else ():
+            _sample(sample, fresh[name])
+
+
+def _sample(sample: Any, tensor: Tensor) -> None:
+    stated = sample.inputs[tensor.name]
+    stated.data_type = _data_type(tensor.dtype)
+    stated.dims[:] = tensor.config_dims
+    stated.input_data_file = tensor.name
 
 
 def _steps(stated: Any, before: Sequence[Mapping[str, Any]] | None, now: Sequence[Mapping[str, Any]]) -> None:
     """Makes the steps of an ensemble follow, where they are those of the version before."""
     if before is None or [step.model_name for step in stated.step] != [step["model"] for step in before]:
         return
+    known = list(zip(stated.step, before, strict=True))
     steps = []
-    by_name = {step.model_name: (step, old) for step, old in zip(stated.step, before, strict=True)}
     for new in now:
+        found = next((pair for pair in known if pair[0].model_name == new["model"]), None)
         step = model_config_pb2.ModelEnsembling.Step(model_name=new["model"], model_version=-1)
-        known, old = by_name.get(new["model"], (None, None))
-        if known is not None and old is not None:
-            step.CopyFrom(known)
+        if found is not None:
+            known.remove(found)
+            step.CopyFrom(found[0])
         for name in ("input_map", "output_map"):
             mapped = getattr(step, name)
-            if old is None or dict(mapped) == old[name]:
+            if found is None or dict(mapped) == found[1][name]:
                 mapped.clear()
                 mapped.update(new[name])
         steps.append(step)

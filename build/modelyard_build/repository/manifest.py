@@ -93,9 +93,25 @@ def read(folder: Path) -> Manifest:
             f"{path} cannot be read as a manifest: {error}. If the folder is not `modelyard build`'s, give it a "
             "number of its own outside this model; otherwise remove the folder and build again."
         ) from error
+    if not _is_signature(manifest.signature):
+        raise BuildError(f"{path} has no signature that can be read. Remove the folder and build again.")
     if manifest.schema != SCHEMA:
         raise BuildError(f"{path} has schema {manifest.schema}, this Modelyard reads {SCHEMA}. Use the newer one.")
     return manifest
+
+
+def _is_signature(found: Any) -> bool:
+    """Whether it has what every signature has had from the beginning."""
+    return (
+        isinstance(found, dict)
+        and isinstance(found.get("max_batch_size"), int)
+        and all(isinstance(found.get(role), list) for role in ("inputs", "outputs"))
+        and all(
+            isinstance(tensor, dict) and tensor.keys() >= {"name", "dtype", "dims"}
+            for role in ("inputs", "outputs")
+            for tensor in found[role]
+        )
+    )
 
 
 def damage(folder: Path, manifest: Manifest) -> str:
