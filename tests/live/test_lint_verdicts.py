@@ -10,7 +10,7 @@ import pytest
 from modelyard_build.repository.lint.examples import Example, example
 from modelyard_build.repository.lint.rules import RULES
 from support import lint_examples
-from support.judge import Case, Panel, Verdicts
+from support.judge import Case, Outcome, Panel, Verdicts
 
 pytestmark = pytest.mark.live
 
@@ -72,5 +72,9 @@ def test_triton_does_what_the_example_says(asked: Asked, judged: dict[str, Verdi
     """A refused example is refused, in the words that it quotes where it does; every other one loads."""
     expected, _, words = asked.example.setting("server").partition(":")
     verdict = judged[asked.name][asked.model]
-    assert f"{verdict.outcome.value} {verdict.reason}".startswith(expected)
-    assert words.strip() in verdict.reason
+    said = f"{verdict.outcome.value}: {verdict.reason}"
+    # What hangs or ends the server is refused in a way, where the example says in which.
+    assert verdict.outcome.value == expected or (words and not verdict.loads and expected == Outcome.REFUSES.value), (
+        said
+    )
+    assert words.strip() in said

@@ -9,7 +9,8 @@ The file begins with what is expected, then come the files, each after a line `-
     name: "other"
     --- m/1/model.py
 
-`server:` is `refuses`, `loads`, or `unseen: REASON`, of the model `m` or of the one that `model:` names. `expect:` is a
+`server:` is `refuses`, `refuses: WORDS` with what its reason must hold (or what it says as it hangs or ends), `loads`,
+or `unseen: REASON`, of the model `m` or of the one that `model:` names. `expect:` is a
 file with a line, or a file or folder alone; there may be several. `release:`, `hardware:` and `server-arguments:` set
 what the repository is held against; `repositories:` names the folders of several.
 `--- m/1/model.onnx: onnx x FP32 [-1,4] -> y FP32 [-1,4]` makes a file by a recipe.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modelyard_build.repository.lint.rule import Rule
 from modelyard_build.repository.lint.rules import (
+    agents,
     artefacts,
     backends,
     data_files,
@@ -58,6 +59,8 @@ RULES: tuple[Rule, ...] = (
     data_files.sample_without_data,
     data_files.labels_are_missing,
     data_files.labels_do_not_fit,
+    agents.agents_without_an_agent,
+    agents.agent_is_not_in_the_container,
     ignores.ignored_without_a_reason,
     ignores.ignores_nothing,
     tensors.tensor_without_name,
