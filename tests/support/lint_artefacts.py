@@ -23,7 +23,7 @@ def onnx_operator(path: Path, argument: str) -> None:
     """`DOMAIN OPERATOR`: x FP32 [-1,4] through one operator to y of the same shape."""
     domain, operator = argument.split()
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid(domain, 1)]
-    shape = ["batch", 4]
+    shape: tuple[str, int] = ("batch", 4)
     graph = helper.make_graph(
         [helper.make_node(operator, ["x"], ["y"], domain=domain)],
         "operator",

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# The problem of what is a folder, a pipe or a link that leads nowhere, where a backend takes a file.
+NOT_A_FILE = "is not a file"
+
 
 @dataclass(frozen=True)
 class TensorInfo:

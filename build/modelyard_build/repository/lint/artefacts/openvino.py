@@ -74,6 +74,7 @@ class _Network:
     port_names: dict[PortId, tuple[str, ...]] = field(default_factory=dict)
     sources: dict[str, PortId] = field(default_factory=dict)
     weights: int = 0
+    has_layout: bool = False
 
 
 class _Enough(Exception):
@@ -108,7 +109,12 @@ def _artefact(path: Path, network: _Network) -> Artefact:
         path,
         inputs=tuple(tensors["Parameter"]),
         outputs=tuple(tensors["Result"]),
-        details={"aliases": aliases, "weights_needed": network.weights, "weights_size": _weights_size(path)},
+        details={
+            "aliases": aliases,
+            "has_layout": network.has_layout,
+            "weights_needed": network.weights,
+            "weights_size": _weights_size(path),
+        },
     )
 
 
@@ -193,6 +199,8 @@ class _Reader:
             self._start_port(attributes)
         elif depth == 6 and name == "dim":
             self._text = ""
+        elif name == "attribute" and self._layer is not None and attributes.get("name") == "layout":
+            self.network.has_layout = True
         elif depth == 3 and name == "edge" and path[1] == "edges":
             source = (attributes.get("from-layer", ""), attributes.get("from-port", ""))
             self.network.sources[attributes.get("to-layer", "")] = source

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from modelyard_build.repository.lint.artefacts.artefact import Artefact, TensorInfo
+from modelyard_build.repository.lint.artefacts.artefact import NOT_A_FILE, Artefact, TensorInfo
 
 # The manifest's names of dtypes are Triton's without TYPE_; these two of TensorRT Triton does not have.
 _NOT_TRITONS = ("FP8", "INT4")
@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 def read_plan(path: Path, manifest: Mapping[str, Any]) -> Artefact:
     """Reads the record of an engine in the version's manifest; nothing of the file itself."""
     if not path.is_file():
-        return Artefact(path, problem="is not a file")
+        return Artefact(path, problem=NOT_A_FILE)
     record = engine_record(path.name, manifest)
     if record is None:
         why = "manifest.json does not tell of it" if manifest else "there is no manifest.json beside it"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from modelyard_build.repository.lint.artefacts.artefact import Unreadable
+from modelyard_build.repository.lint.artefacts.artefact import NOT_A_FILE, Unreadable
 
 _STEP = 16 << 10
 
@@ -62,7 +62,7 @@ def opened(path: Path) -> Iterator[Window]:
     """
     if not path.is_file():
         # A pipe would wait for a writer.
-        raise Unreadable("is not a file")
+        raise Unreadable(NOT_A_FILE)
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield Window(descriptor)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelyard_build.repository.lint.artefacts import Artefact
+from modelyard_build.repository.lint.artefacts.artefact import NOT_A_FILE
 from modelyard_build.repository.lint.artefacts.onnx import ExternalFile
 from modelyard_build.repository.lint.artefacts.pytorch import AOT_INDUCTOR, TORCHSCRIPT
 from modelyard_build.repository.lint.rule import Findings, Raised, Severity, Verdict, rule
@@ -432,12 +433,11 @@ def model_py_without_execute(config: Config) -> Findings:
 
 def _is_known(config: Config, artefact: Artefact) -> bool:
     """Whether a problem is worth a word: not where a backend has formats that are not read here."""
-    file = artefact.path
-    return (
-        file.is_file()
-        and config.backend in ("onnxruntime", "openvino", "pytorch", "python")
-        and (config.backend != "openvino" or file.suffix in (".xml", ".onnx"))
-    )
+    if artefact.problem == NOT_A_FILE or (
+        config.backend == "openvino" and artefact.path.suffix not in (".xml", ".onnx")
+    ):
+        return False
+    return config.backend in ("onnxruntime", "openvino", "pytorch", "python")
 
 
 def _onnx(config: Config) -> Iterator[tuple[str, Artefact]]:

@@ -8,12 +8,14 @@ from functools import cached_property
 
 from modelyard_build.repository.lint.artefacts import Artefact, TensorInfo
 from modelyard_build.repository.lint.rule import Raised
-from modelyard_build.repository.lint.rules.tensor_texts import Stated
+from modelyard_build.repository.lint.rules.tensor_texts import Stated, stated_tensors
 from modelyard_build.repository.lint.subjects import Config
 from modelyard_build.repository.text_format.splice import Edit
 from modelyard_build.repository.text_format.syntax import Listing, Scalar
 
 VARIABLE = -1
+Bounds = tuple[tuple[int, ...], tuple[int, ...]]
+Profile = dict[str, Bounds]
 ENGINES = ("tensorrt", "tensorrt_rtx")
 # Backends that convert no type.
 SAME_TYPE = ("onnxruntime", *ENGINES)
@@ -53,10 +55,49 @@ class Header:
         aliases = self.artefact.details.get("aliases", {})
         return {name: tensor for tensor in tensors for name in aliases.get(tensor.name, (tensor.name,))}
 
+    @cached_property
+    def batch(self) -> int | None:
+        """The max_batch_size that it is served with, which a backend may complete; None where that cannot be told."""
+        stated = int(self.config.message.max_batch_size)
+        if stated:
+            return stated
+        if self.config.backend in ENGINES:
+            return (
+                0
+                if self._lists_whole_shapes()
+                else largest_batch([profile for each in served_profiles(self) for profile in each])
+            )
+        if self.config.backend == "openvino":
+            return None if self.artefact.details.get("has_layout") else 0
+        return None if self.is_completed and self.could_batch else 0
+
     @property
     def batches(self) -> bool:
         """Whether Triton puts the batch in front of dims."""
-        return bool(self.config.message.max_batch_size > 0)
+        return (self.batch or 0) > 0
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether inputs or outputs are left out; the onnxruntime backend completes nothing otherwise."""
+        message = self.config.message
+        return not ((message.input or message.batch_input) and message.output)
+
+    @property
+    def could_batch(self) -> bool:
+        """Whether the first size of every tensor varies, those with a default apart."""
+        optional = self.artefact.optional_inputs
+        ends = [*self.inputs.values(), *self.outputs.values()]
+        shapes = [tensor.shape for tensor in ends if tensor.name not in optional]
+        return bool(shapes) and all(shape is not None and shape[:1] == (VARIABLE,) for shape in shapes)
+
+    def _lists_whole_shapes(self) -> bool:
+        """Whether a listed tensor has as many dims as the engine's, so that none is left for the batch."""
+        for tensor in stated_tensors(self.config):
+            found = self.find(tensor)
+            is_ragged = tensor.kind == "input" and tensor.message.allow_ragged_batch
+            if found and found.shape is not None and not is_ragged and len(tensor.shape) == len(found.shape):
+                return True
+        return False
 
 
 def headers(config: Config, backends: Sequence[str]) -> Iterator[Header]:
@@ -105,3 +146,19 @@ def replaced(config: Config, path: tuple[str | int, ...], text: str) -> tuple[Ed
     value = place.value
     is_all = isinstance(value, Listing) or (isinstance(value, Scalar) and path[-1] != "dims")
     return (Edit(value.start, value.end, text),) if is_all else ()
+
+
+def served_profiles(header: Header) -> list[list[Profile]]:
+    """The profiles of each instance group: those that it names, or the first."""
+    profiles: Sequence[Profile] = header.artefact.details.get("profiles", ())
+    chosen = []
+    for names in [group.profile for group in header.config.message.instance_group] or [()]:
+        numbers = [int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 9] or [0]
+        chosen.append([profiles[number] for number in numbers if number < len(profiles)])
+    return chosen
+
+
+def largest_batch(profiles: Sequence[Profile]) -> int | None:
+    """The largest batch that one of an engine's profiles takes; None where they do not tell."""
+    sizes = [[most[0] for _, most in profile.values() if most] for profile in profiles]
+    return max((min(each) for each in sizes if each), default=None)

@@ -6,7 +6,7 @@ The checks are those of `CompareDimsSupported` in triton-inference-server/{onnxr
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from modelyard_build.repository.lint.rule import Findings, Raised, Severity, Verdict, rule
 from modelyard_build.repository.lint.rules.headers import (
@@ -15,16 +15,16 @@ from modelyard_build.repository.lint.rules.headers import (
     VARIABLE,
     Header,
     headers,
+    largest_batch,
     once,
     replaced,
+    served_profiles,
 )
 from modelyard_build.repository.lint.rules.tensor_texts import Stated, brackets, stated_tensors
 from modelyard_build.repository.lint.subjects import Config
 
 # What the onnxruntime backend makes of max_batch_size 0 where it completes it.
 COMPLETED_BATCH = 4
-Bounds = tuple[tuple[int, ...], tuple[int, ...]]
-Profile = dict[str, Bounds]
 
 
 @rule(
@@ -137,7 +137,7 @@ def batch_is_completed(config: Config) -> Findings:
 
 def _comparable(header: Header) -> Iterator[tuple[Stated, tuple[int, ...]]]:
     """Each tensor whose shape a backend holds against the artefact's, with that one."""
-    if _reshapes(header.config):
+    if header.batch is None or _reshapes(header.config):
         return
     scattered = {name for entry in header.config.message.batch_output for name in entry.target_name}
     for tensor in stated_tensors(header.config):
@@ -272,40 +272,45 @@ def _fixed_batch(header: Header) -> Iterator[Raised]:
     message = header.config.message
     if not header.batches:
         return
-    if message.input and message.output:
-        shapes = [(str(tensor), found) for tensor, found in _comparable(header) if tensor.kind == "input" and found]
+    if header.is_completed:
+        optional = header.artefact.optional_inputs
+        inputs = [tensor for tensor in header.inputs.values() if tensor.name not in optional]
+        shapes = [(f"input {tensor.name!r}", tensor.shape) for tensor in inputs if tensor.shape is not None]
     else:
-        shapes = [(f"input {tensor.name!r}", tensor.shape or ()) for tensor in header.inputs.values()]
-    fixed = [(name, shape) for name, shape in shapes if shape and shape[0] != VARIABLE]
+        shapes = [(str(tensor), found) for tensor, found in _comparable(header) if tensor.kind == "input" and found]
+    fixed = [(name, shape) for name, shape in shapes if shape[:1] != (VARIABLE,)]
     if fixed:
         name, shape = fixed[0]
         yield header.config.raised(
             f"max_batch_size is {message.max_batch_size}, and {name} of {header.title} is {brackets(shape)}, whose "
-            "first size does not vary; export it with a dynamic batch axis, or set max_batch_size: 0 and write dims: "
-            f"{brackets(shape)}",
+            "first size does not vary; export it with a dynamic batch axis, or set max_batch_size: 0 and write "
+            f"{_dims_text(shape)}",
             "max_batch_size",
         )
 
 
 def _undeclared(header: Header) -> Iterator[Raised]:
     inputs_are_fixed = any(_fixed_batch(header))
+    if header.batches and header.is_completed and not inputs_are_fixed:
+        for output in header.outputs.values():
+            if output.shape is not None and output.shape[:1] != (VARIABLE,):
+                yield _fixed_output(header, f"output {output.name!r}", output.shape, "max_batch_size")
     for tensor, found in _comparable(header):
         if tensor.kind != "output":
             continue
         if _batch_fixed(header, found):
-            if not inputs_are_fixed:
-                yield _fixed_output(header, tensor, found)
+            if not inputs_are_fixed and not header.is_completed:
+                yield _fixed_output(header, str(tensor), found, *tensor.path, "dims")
         elif _judge(header, tensor, found) is _Judgement.DOUBTFUL:
             yield _doubtful_output(header, tensor, found)
 
 
-def _fixed_output(header: Header, tensor: Stated, found: tuple[int, ...]) -> Raised:
+def _fixed_output(header: Header, name: str, found: tuple[int, ...], *path: str | int) -> Raised:
     return header.config.raised(
-        f"{tensor} is behind the batch of max_batch_size {header.config.message.max_batch_size}, and {header.title} "
+        f"{name} is behind the batch of max_batch_size {header.config.message.max_batch_size}, and {header.title} "
         f"declares {brackets(found)}, whose first size does not vary; export the model with a dynamic batch axis at "
         "its outputs, too",
-        *tensor.path,
-        "dims",
+        *path,
     )
 
 
@@ -323,7 +328,7 @@ def _doubtful_output(header: Header, tensor: Stated, found: tuple[int, ...]) -> 
 
 def _above_profile(header: Header) -> Iterator[Raised]:
     size = header.config.message.max_batch_size
-    for served in _served_profiles(header):
+    for served in served_profiles(header):
         most = largest_batch(served)
         if most is not None and size > most:
             yield header.config.raised(
@@ -335,57 +340,30 @@ def _above_profile(header: Header) -> Iterator[Raised]:
             return
 
 
-def _served_profiles(header: Header) -> list[list[Profile]]:
-    """The profiles of each instance group: those that it names, or the first."""
-    profiles: Sequence[Profile] = header.artefact.details.get("profiles", ())
-    chosen = []
-    for names in [group.profile for group in header.config.message.instance_group] or [()]:
-        numbers = [int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 9] or [0]
-        chosen.append([profiles[number] for number in numbers if number < len(profiles)])
-    return chosen
-
-
-def largest_batch(profiles: Sequence[Profile]) -> int | None:
-    """The largest batch that one of an engine's profiles takes; None where they do not tell."""
-    sizes = [[most[0] for _, most in profile.values() if most] for profile in profiles]
-    return max((min(each) for each in sizes if each), default=None)
-
-
 def _not_batched(header: Header) -> Iterator[Raised]:
     message = header.config.message
-    complete = message.input and message.output
-    if header.batches or not complete or message.HasField("sequence_batching") or header.artefact.optional_inputs:
+    if header.batch != 0 or header.is_completed or message.HasField("sequence_batching"):
         return
-    if message.max_batch_size == 0 and _could_batch(header, least_rank=2):
-        stated = "max_batch_size is 0" if header.config.states("max_batch_size") else "max_batch_size is left out"
-        yield header.config.raised(
-            f"{stated}, and every tensor of {header.title} has a first size that varies; without it requests are never "
-            "joined: set it, take the first -1 out of every dims, and add dynamic_batching { }",
-            *(("max_batch_size",) if header.config.states("max_batch_size") else ("input", 0, "dims")),
-        )
-
-
-def _could_batch(header: Header, least_rank: int) -> bool:
-    shapes = [tensor.shape for tensor in (*header.inputs.values(), *header.outputs.values())]
-    return bool(shapes) and all(
-        shape is not None and shape[:1] == (VARIABLE,) and len(shape) >= least_rank for shape in shapes
+    ranks = [len(tensor.shape or ()) for tensor in (*header.inputs.values(), *header.outputs.values())]
+    # A tensor of one dimension varies in its length, not in its batch.
+    if header.artefact.optional_inputs or not header.could_batch or min(ranks) < 2:
+        return
+    stated = "max_batch_size is 0" if header.config.states("max_batch_size") else "max_batch_size is left out"
+    yield header.config.raised(
+        f"{stated}, and every tensor of {header.title} has a first size that varies; without it requests are never "
+        "joined: set it, take the first -1 out of every dims, and add dynamic_batching { }",
+        *(("max_batch_size",) if header.config.states("max_batch_size") else ("input", 0, "dims")),
     )
 
 
 def _completed(header: Header) -> Iterator[Raised]:
-    message = header.config.message
-    if message.max_batch_size or (message.input and message.output) or not _could_batch(header, least_rank=1):
+    config = header.config
+    if config.message.max_batch_size:
         return
-    profiles = _served_profiles(header)
-    size = (
-        COMPLETED_BATCH
-        if header.config.backend == "onnxruntime"
-        else largest_batch([p for each in profiles for p in each])
-    )
-    if size is not None and size > 0:
-        missing = "inputs" if not message.input else "outputs"
-        yield header.config.raised(
-            f"{missing} and max_batch_size are left out, so Triton completes them: max_batch_size becomes {size} and "
-            "dynamic batching turns on; state inputs, outputs, max_batch_size and dynamic_batching",
-            *(("max_batch_size",) if header.config.states("max_batch_size") else ()),
+    size = COMPLETED_BATCH if header.batch is None else header.batch
+    if size:
+        yield config.raised(
+            f"max_batch_size is left to be completed: it becomes {size} and dynamic batching turns on, so that dims "
+            f"are without the batch; state max_batch_size: {size}, dynamic_batching, inputs and outputs",
+            *(("max_batch_size",) if config.states("max_batch_size") else ()),
         )

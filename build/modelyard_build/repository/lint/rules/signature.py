@@ -299,7 +299,7 @@ def _no_tensors(header: Header) -> Iterator[Raised]:
 def _controls_differ(header: Header) -> Iterator[Raised]:
     for index, control in enumerate(header.config.message.sequence_batching.control_input):
         found = header.inputs.get(control.name)
-        if found is None or found.shape is None:
+        if found is None or found.shape is None or header.batch is None:
             continue
         shape = found.shape[1:] if header.batches else found.shape
         path = ("sequence_batching", "control_input", index)
