@@ -129,6 +129,23 @@ def test_a_timeout_bounds_a_queue_where_it_rejects(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("policy", "is_found"),
+    [
+        ("default_queue_policy { %s }", True),
+        ("priority_queue_policy { key: 1 value { %s } }", True),
+        ("priority_levels: 1 default_priority_level: 1 default_queue_policy { %s }", True),
+        ("default_queue_policy { timeout_action: DELAY }", False),
+        ("priority_levels: 1 default_priority_level: 1", False),
+    ],
+)
+def test_a_delayed_request_lets_others_overtake(tmp_path: Path, policy: str, is_found: bool) -> None:
+    """Triton refuses it where the delay has a timeout; one level of priority is no conflict."""
+    policy = policy.replace("%s", "timeout_action: DELAY default_timeout_microseconds: 5")
+    text = PYTHON + f"dynamic_batching {{ preserve_ordering: true {policy} }}"
+    assert bool(messages(tmp_path, "MY312", text)) is is_found
+
+
+@pytest.mark.parametrize(
     ("control", "said"),
     [
         ("control { kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] }", "has no name"),

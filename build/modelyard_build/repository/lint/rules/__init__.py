@@ -114,7 +114,7 @@ RULES: tuple[Rule, ...] = (
     scheduling.queue_smaller_than_a_batch,
     scheduling.priority_out_of_range,
     scheduling.priorities_without_levels,
-    scheduling.ordering_with_priorities,
+    scheduling.ordering_with_overtaking,
     scheduling.ordering_of_several_instances,
     scheduling.control_is_refused,
     scheduling.control_replaces_an_input,

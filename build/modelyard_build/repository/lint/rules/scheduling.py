@@ -414,20 +414,34 @@ def priorities_without_levels(config: Config) -> Findings:
 @rule(
     "MY312",
     Severity.ERROR,
-    summary="preserve_ordering of a model that has priorities",
-    mend="Take preserve_ordering away, or priority_levels.",
+    summary="preserve_ordering of requests that may overtake one another",
+    mend="Take preserve_ordering away, or priority_levels and timeout_action: DELAY.",
     verdict=Verdict.REFUSES,
 )
-def ordering_with_priorities(config: Config) -> Findings:
-    """Triton refuses the model: `Only one priority level is allowed when 'preserve_ordering' is true for …`."""
+def ordering_with_overtaking(config: Config) -> Findings:
+    """Triton refuses the model.
+
+    It says `Only one priority level is allowed when 'preserve_ordering' is true for …`, or `Queue policy can not have
+    DELAY as timeout action when 'preserve_ordering' is true for …`, where the policy has a timeout.
+    """
     block = config.message.dynamic_batching
-    if _scheduler(config) == "dynamic_batching" and block.preserve_ordering and block.priority_levels > 1:
+    if _scheduler(config) != "dynamic_batching" or not block.preserve_ordering:
+        return
+    if block.priority_levels > 1:
         yield config.raised(
             f"preserve_ordering answers in the order of arrival, and {block.priority_levels} priority_levels let "
             "requests overtake: keep one of them",
             "dynamic_batching",
             "preserve_ordering",
         )
+    for path, policy in _policies(config):
+        if policy.default_timeout_microseconds and policy.timeout_action == policy.DELAY:
+            yield config.raised(
+                "preserve_ordering answers in the order of arrival, and a request that is delayed lets others overtake: "
+                "state timeout_action: REJECT, or take preserve_ordering away",
+                *path,
+                "timeout_action",
+            )
 
 
 @rule(
