@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from modelyard_build.repository.lint.ignores import Ignores, ignores
@@ -16,6 +17,8 @@ from modelyard_build.repository.text_format.syntax import Document
 
 # What tells of a config that cannot be parsed looks at each; every other rule at valid ones alone.
 UNPARSABLE = "MY101"
+# Of one rule about one file; more are of no use, and a hostile file could make millions.
+MOST_FINDINGS = 200
 # From so many models on, several processes pay for their start.
 SPLIT_FROM = 128
 
@@ -92,6 +95,8 @@ def lint(
     Raises:
         BuildError: one of the processes was ended from outside.
     """
+    for repository in repositories:
+        repository.beside = [other for other in repositories if other is not repository]
     models = [
         model
         for repository in repositories
@@ -151,7 +156,7 @@ def judge(subject: object, rules: Collection[Rule]) -> Judged:
         asked = [rule for rule in asked if rule.code == UNPARSABLE]
     judged = Judged()
     for rule in asked:
-        for raised in rule.check(subject):
+        for raised in islice(rule.check(subject), MOST_FINDINGS):
             _take(judged, subject, rule, raised)
     if isinstance(subject, Config | Deployment):
         _ignores_of(judged, subject)

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -130,11 +130,13 @@ class Repository:
         path: the folder.
         settings: what it is held against.
         proposed: texts of configs that are not written yet, by path; they stand for what is on disk.
+        beside: the other repositories of the same server.
     """
 
     path: Path
     settings: Settings
     proposed: Mapping[Path, str] = field(default_factory=dict)
+    beside: Sequence[Repository] = field(default=(), repr=False, compare=False)
 
     @cached_property
     def _listing(self) -> tuple[dict[str, Entry], OSError | None]:
