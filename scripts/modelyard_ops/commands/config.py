@@ -31,7 +31,7 @@ def set_(
     assignments: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATH=VALUE...",
+            metavar="PATH=VALUE",
             help="Such as dynamic_batching.max_queue_delay_microseconds=2000, input[NAME].dims=[-1,8], "
             "parameters[KEY]=VALUE, instance_group[0].count=2. PATH= without a value takes the field out.",
         ),
