@@ -106,9 +106,11 @@ def test_verdicts_that_differ_are_told_apart() -> None:
     refused = {"m": Verdict(Outcome.REFUSES, "model input must specify 'name' for m")}
     unread = {"m": Verdict(Outcome.REFUSES, "failed to read text proto from m/config.pbtxt: 1:1: Expected identifier")}
     found = (("MY999", "name is empty"),)
-    assert Held(mutant, (), found, loads).kind is Class.BOTH_ACCEPT
+    foretold, hinted = (("MY102", "another name"),), (("MY124", "not in the container"),)
+    assert Held(mutant, (), foretold, loads).kind is Class.BOTH_ACCEPT
     assert Held(mutant, found, (), refused).kind is Class.BOTH_REFUSE
-    assert Held(mutant, (), found, refused).kind is Class.WARNED
+    assert Held(mutant, (), foretold, refused).kind is Class.WARNED
+    assert Held(mutant, (), hinted, refused).kind is Class.BLIND
     assert Held(mutant, found, (), loads).kind is Class.STRICTER
     assert Held(mutant, (), (), refused).kind is Class.BLIND
     assert Held(mutant, found, (), unread).kind is Class.PARSER_DIFFERS
@@ -118,10 +120,8 @@ def test_verdicts_that_differ_are_told_apart() -> None:
 def test_every_deliberate_difference_says_why() -> None:
     """A row names its class, a rule that exists or the server's words, and the reason."""
     for row in differences():
-        assert row.keys() <= {"class", "lint", "server", "reason"}
+        assert row.keys() <= {"class", "lint", "warning", "server", "reason"}
         assert row["class"] in {kind.value for kind in (Class.STRICTER, Class.BLIND, Class.PARSER_DIFFERS)}
         assert len(row["reason"]) > 40
         assert row.get("lint") or row.get("server")
-        re.compile(row.get("lint", "") + row.get("server", ""))
-        codes = re.findall(r"MY\d{3}", row.get("lint", ""))
-        assert set(codes) <= BY_CODE.keys()
+        assert set(re.findall(r"MY\d{3}", row.get("lint", "") + row.get("warning", ""))) <= BY_CODE.keys()

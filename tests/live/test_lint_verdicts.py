@@ -12,10 +12,13 @@ from modelyard_build.repository.lint.rules import RULES
 from support import lint_examples
 from support.judge import Case, Outcome, Panel, Verdicts
 
-pytestmark = pytest.mark.live
+# One server start for all of a kind: the first test waits for every verdict.
+pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 # Most of a load's time is waiting, also on two cores.
 JUDGES = 4
+# One in so many of the examples that load is in every run.
+SAMPLE = 8
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,16 @@ class Asked:
         return self.example.setting("server-arguments")
 
 
-def _asked() -> list[Asked]:
+def _asked() -> list[object]:
+    """Every example that a server can judge. Of those that load, which takes a second, most are for the slow run."""
     every = [Asked(f"{rule.code}.{kind}", example(rule, kind)) for rule in RULES for kind in ("bad", "good")]
-    return [asked for asked in every if not asked.example.setting("server").startswith("unseen")]
+    refused = [asked for asked in every if asked.example.setting("server").startswith("refuses")]
+    loaded = [asked for asked in every if asked.example.setting("server") == "loads"]
+    sample = [*refused, *loaded[::SAMPLE]]
+    return [
+        pytest.param(asked, id=asked.name, marks=() if asked in sample else pytest.mark.slow)
+        for asked in (*refused, *loaded)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +77,7 @@ def judged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return found
 
 
-@pytest.mark.parametrize("asked", _asked(), ids=lambda asked: asked.name)
+@pytest.mark.parametrize("asked", _asked())
 def test_triton_does_what_the_example_says(asked: Asked, judged: dict[str, Verdicts]) -> None:
     """A refused example is refused, in the words that it quotes where it does; every other one loads."""
     expected, _, words = asked.example.setting("server").partition(":")

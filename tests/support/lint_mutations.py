@@ -138,7 +138,7 @@ def _report(found: Sequence[Held]) -> str:
     parts = [_summary(found)]
     for (kind, words), group in sorted(groups.items(), key=lambda item: (item[0][0], -len(item[1]))):
         smallest = min(group, key=lambda each: (len(each.mutant.changes), len(each.mutant.config)))
-        errors = "\n".join(f"  lint: {code} {message}" for code, message in smallest.errors)
+        errors = "\n".join(f"  lint: {code} {said}" for code, said in (*smallest.errors, *smallest.warnings))
         changes = "; ".join(smallest.mutant.changes)
         parts.append(
             f"\n=== {kind}: {len(group)} times: {words}\n  {smallest.mutant.base} {smallest.mutant.key}: {changes}\n"

@@ -14,7 +14,7 @@ from modelyard_build.repository.lint import rule as lint_rule
 from modelyard_build.repository.lint.hardware import machine
 from modelyard_build.repository.lint.rule import Severity
 from modelyard_build.repository.lint.rule import Verdict as Refusal
-from modelyard_build.repository.lint.rules import RULES
+from modelyard_build.repository.lint.rules import BY_CODE, RULES
 from modelyard_build.repository.lint.run import UNPARSABLE, Finding, lint
 from modelyard_build.repository.lint.settings import Settings
 from modelyard_build.repository.lint.subjects import Repository
@@ -52,7 +52,7 @@ class Held:
     Attributes:
         mutant: what was judged.
         errors: what the linter found of severity error: codes and messages.
-        warnings: likewise, of rules whose own example the server refuses.
+        warnings: likewise.
         verdicts: the server's, by model.
     """
 
@@ -74,7 +74,8 @@ class Held:
         if not self.reason:
             return Class.STRICTER if self.errors else Class.BOTH_ACCEPT
         if not self.errors:
-            return Class.WARNED if self.warnings else Class.BLIND
+            foretold = any(BY_CODE[code].verdict is Refusal.REFUSES for code, _ in self.warnings)
+            return Class.WARNED if foretold else Class.BLIND
         unparsable = any(code == UNPARSABLE for code, _ in self.errors)
         return Class.BOTH_REFUSE if unparsable == (PARSER in self.reason) else Class.PARSER_DIFFERS
 
@@ -97,23 +98,24 @@ def differences() -> list[dict[str, str]]:
 
 
 def _covers(row: Mapping[str, str], held: Held) -> bool:
-    """Whether a row is about a difference: a stricter one by its codes, another one by the server's words."""
-    if row["class"] != held.kind.value:
+    """Whether a row is about a difference."""
+    if row["class"] != held.kind.value or not re.search(row.get("server", ""), held.reason):
         return False
-    if "server" in row and not re.search(row["server"], held.reason):
+    if "warning" in row and not any(re.match(row["warning"], said) for said in _lines(held.warnings)):
         return False
-    pattern = re.compile(row.get("lint", ""))
-    return all(pattern.match(f"{code} {message}") for code, message in held.errors)
+    return all(re.match(row.get("lint", ""), said) for said in _lines(held.errors))
+
+
+def _lines(said: Said) -> list[str]:
+    return [f"{code} {message}" for code, message in said]
 
 
 def said_of(folder: Path) -> tuple[Said, Said]:
-    """What the linter finds in a repository, on the machine of the server: errors, and warnings of refusals."""
+    """What the linter finds in a repository, on the machine of the server: errors and warnings."""
     settings = Settings(machine=machine("cpu"), server_arguments=("--cache-config=local,size=67108864",))
     found = lint([Repository(folder, settings)], [], settings, RULES)
-    errors = [each for each in found if each.severity is Severity.ERROR]
-    warnings = [each for each in found if each.severity is Severity.WARNING and each.rule.verdict is Refusal.REFUSES]
-    return _said(errors), _said(warnings)
+    return _said(found, Severity.ERROR), _said(found, Severity.WARNING)
 
 
-def _said(found: Sequence[Finding]) -> Said:
-    return tuple((each.rule.code, each.message) for each in found)
+def _said(found: Sequence[Finding], severity: Severity) -> Said:
+    return tuple((each.rule.code, each.message) for each in found if each.severity is severity)
