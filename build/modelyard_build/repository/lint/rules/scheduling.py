@@ -437,7 +437,7 @@ def ordering_with_overtaking(config: Config) -> Findings:
     for path, policy in _policies(config):
         if policy.default_timeout_microseconds and policy.timeout_action == policy.DELAY:
             yield config.raised(
-                "preserve_ordering answers in the order of arrival, and a request that is delayed lets others overtake: "
+                "preserve_ordering keeps the order of arrival, and a request that is delayed lets others overtake; "
                 "state timeout_action: REJECT, or take preserve_ordering away",
                 *path,
                 "timeout_action",
