@@ -41,7 +41,7 @@ from support import torch_models
 FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # These look at tensors; the container's own refusals are not those of the embedded backend.
 TENSOR_RULES = [rule for rule in RULES if rule.code.startswith("MY2") and rule.code != "MY215"]
-ELEMENTS = {"TYPE_FP32": TensorProto.FLOAT, "TYPE_INT64": TensorProto.INT64}
+ELEMENTS: dict[str, int] = {"TYPE_FP32": TensorProto.FLOAT, "TYPE_INT64": TensorProto.INT64}
 SIZES = st.sampled_from([1, 3, 4, -1])
 
 

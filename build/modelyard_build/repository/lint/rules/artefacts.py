@@ -485,23 +485,30 @@ def _lock_problem(config: Config, record: Mapping[str, Any]) -> str:
     if _other_gpu := capability and _said_of_gpu(record, capability):
         return _other_gpu
     known = record.get("library") != "tensorrt" or config.settings.release.tensorrt is not None
-    complete = bool(record.get("version") and record.get("compute_capabilities"))
+    complete = bool(record.get("version") and _capabilities(record))
     return _said(record, config, None) if known and complete else ""
+
+
+_NO_RECORD = "the engine's record in manifest.json is not one of modelyard build; build it again"
 
 
 def _said(record: Mapping[str, Any], config: Config, capability: str | None) -> str:
     try:
-        return check_lock(record, config.settings.release, capability)
+        return check_lock(record, config.settings.release, capability) or ("" if _capabilities(record) else _NO_RECORD)
     except (TypeError, ValueError, AttributeError, LookupError):
-        return "the engine's record in manifest.json is not one of modelyard build; build it again"
+        return _NO_RECORD
 
 
 def _said_of_gpu(record: Mapping[str, Any], capability: str) -> str:
-    built = record.get("compute_capabilities")
-    if not isinstance(built, list) or not all(_is_capability(each) for each in built) or not built:
-        return ""
+    built = _capabilities(record)
     level = str(record.get("hardware_compatibility", "none"))
-    return check_compute_capability(str(record.get("library")), built, capability, level)
+    return check_compute_capability(str(record.get("library")), built, capability, level) if built else ""
+
+
+def _capabilities(record: Mapping[str, Any]) -> list[str]:
+    """Those that an engine was built for; none where the record does not tell them."""
+    built = record.get("compute_capabilities")
+    return built if isinstance(built, list) and all(map(_is_capability, built)) else []
 
 
 def _is_capability(text: object) -> bool:
