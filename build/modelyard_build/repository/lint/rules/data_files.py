@@ -109,15 +109,15 @@ def data_file_is_missing(config: Config) -> Findings:
     "MY131",
     Severity.ERROR,
     summary="a file of a warmup sample or an initial state has too little in it",
-    mend="Write the tensor again: raw, row-major, little-endian, one item; before each string its length in four bytes.",
+    mend="Write the tensor again: raw, row-major, for one item; before each string its length in four bytes.",
     verdict=Verdict.REFUSES,
 )
 def data_file_is_short(config: Config) -> Findings:
     """The file holds the elements of one item of the batch, and nothing else.
 
     Triton says `warmup setting expects 16 bytes, but the data provided from … only has 8 bytes`, and of strings
-    `incomplete string data for inference input …` or `expected 2 string elements for inference input …, got 1`. A string
-    that is cut off early ends the whole server with a segmentation fault.
+    `incomplete string data for inference input …` or `expected 2 string elements for inference input …, got 1`. A
+    string that is cut off early may end the whole server, with a segmentation fault.
     """
     for file in _data_files(config):
         size, entry = file.size, config.model.file(file.relative)
@@ -330,7 +330,7 @@ def _data_files(config: Config) -> Iterator[DataFile]:
     for sample in _run_samples(config):
         for name, given in sample.message.inputs.items():
             if given.WhichOneof("input_data_type") == "input_data_file":
-                path = (*sample.path, "inputs", name, "input_data_file")
+                path: FieldPath = (*sample.path, "inputs", name, "input_data_file")
                 yield DataFile(WARMUP, given.input_data_file, path, dtype_name(given.data_type), dims=tuple(given.dims))
     for index, state in enumerate(config.message.sequence_batching.state):
         for number, initial in enumerate(state.initial_state):
