@@ -67,6 +67,7 @@ class Mistake:
 ENCODER, TOKENIZER, ENSEMBLE = "text_embedder_encoder", "text_embedder_tokenizer", "text_embedder"
 _NAMED = 'name: "sentence_encoder"\nmax_batch_size: 32'
 _PREFERRED = "dynamic_batching {\n  preferred_batch_size: [ 16, 64 ]"
+_WIRE, _MISSPELT = (f'value: "{name}" }}\n    input_map' for name in ("input_ids", "inputs_ids"))
 MISTAKES = (
     Mistake("A field is misspelt", ENCODER, "max_batch_size: 32", "max_batchsize: 32", "MY101"),
     Mistake("A bracket is lost", ENCODER, "dims: [ 384 ] }", "dims: [ 384 }", "MY101"),
@@ -79,13 +80,7 @@ MISTAKES = (
         "A parameter that the backend does not read", ENCODER, "intra_op_thread_count", "intra_op_threads", "MY405"
     ),
     Mistake("A GPU is asked for where there is none", ENCODER, "kind: KIND_AUTO", "kind: KIND_GPU", "MY410", "cpu"),
-    Mistake(
-        "A version that is not there is pinned",
-        ENCODER,
-        "latest { num_versions: 1 }",
-        "specific { versions: 2 }",
-        "MY113",
-    ),
+    Mistake("A tensor between two steps is misspelt", ENSEMBLE, _WIRE, _MISSPELT, "MY511"),
 )
 
 
