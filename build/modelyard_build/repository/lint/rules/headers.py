@@ -100,21 +100,32 @@ class Header:
         return False
 
 
-def headers(config: Config, backends: Sequence[str]) -> Iterator[Header]:
+def headers(config: Config, backends: Sequence[str]) -> list[Header]:
     """The artefact of each served version, where a backend of these serves it and it tells its tensors."""
     if config.backend not in backends:
-        return
-    for title, artefact in artefacts(config):
-        if not artefact.problem and artefact.inputs is not None and artefact.outputs is not None:
-            yield Header(config, artefact, title)
+        return []
+    # Once for all rules: so are the mappings that each header makes.
+    found: list[Header] | None = config.__dict__.get("_headers")
+    if found is None:
+        found = config.__dict__["_headers"] = [
+            Header(config, artefact, title)
+            for title, artefact in artefacts(config)
+            if not artefact.problem and artefact.inputs is not None and artefact.outputs is not None
+        ]
+    return found
 
 
-def artefacts(config: Config) -> Iterator[tuple[str, Artefact]]:
+def artefacts(config: Config) -> list[tuple[str, Artefact]]:
     """The artefacts of each served version that stand there, those that cannot be read too, by "1/model.onnx"."""
-    for version in config.served:
-        for filename in filenames(config):
-            if filename in version.entries:
-                yield f"{version.number}/{filename}", version.artefact(config.backend, filename)
+    found: list[tuple[str, Artefact]] | None = config.__dict__.get("_artefacts")
+    if found is None:
+        found = config.__dict__["_artefacts"] = [
+            (f"{version.number}/{filename}", version.artefact(config.backend, filename))
+            for filename in filenames(config)
+            for version in config.served
+            if filename in version.entries
+        ]
+    return found
 
 
 def filenames(config: Config) -> list[str]:
@@ -141,7 +152,7 @@ def once(found: Iterable[Iterable[Raised]]) -> Iterator[Raised]:
 def replaced(config: Config, path: tuple[str | int, ...], text: str) -> tuple[Edit, ...]:
     """A value replaced, where it stands once, and one artefact alone decides."""
     place = config.bound.places.get(path)
-    if place is None or len(list(artefacts(config))) != 1:
+    if place is None or len(artefacts(config)) != 1:
         return ()
     value = place.value
     is_all = isinstance(value, Listing) or (isinstance(value, Scalar) and path[-1] != "dims")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,12 +47,14 @@ class Stated:
         return f"{self.kind} {self.name!r}" if self.name else f"{self.kind} {self.index}"
 
 
-def stated_tensors(config: Config) -> Iterator[Stated]:
+def stated_tensors(config: Config) -> list[Stated]:
     """Every input, then every output."""
-    for index, message in enumerate(config.message.input):
-        yield Stated("input", index, message)
-    for index, message in enumerate(config.message.output):
-        yield Stated("output", index, message)
+    found: list[Stated] | None = config.__dict__.get("_stated_tensors")
+    if found is None:
+        inputs = [Stated("input", index, message) for index, message in enumerate(config.message.input)]
+        outputs = [Stated("output", index, message) for index, message in enumerate(config.message.output)]
+        found = config.__dict__["_stated_tensors"] = inputs + outputs
+    return found
 
 
 def dtype_name(number: int) -> str:
