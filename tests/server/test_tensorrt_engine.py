@@ -58,17 +58,22 @@ def test_an_instance_has_the_profiles_of_its_group() -> None:
     """Groups may differ; none named is profile 0; a number twice counts once."""
     groups = [{"name": "m_0", "profile": ["1"]}, {"name": "m_1", "profile": ["1", "0", "1"]}, {"name": "m_1_x"}]
     served = config(instance_group=groups)
-    assert configured_profiles(served, "m_0_0", 2) == [1]
-    assert configured_profiles(served, "m_1_3", 2) == [0, 1]
-    assert configured_profiles(served, "m_1_x_0", 2) == [0]
-    assert configured_profiles(config(), "m_0", 2) == [0]
+    assert configured_profiles(served, "m_0_0", 2, TENSORRT) == [1]
+    assert configured_profiles(served, "m_1_3", 2, TENSORRT) == [0, 1]
+    assert configured_profiles(served, "m_1_x_0", 2, TENSORRT) == [0]
+    assert configured_profiles(config(), "m_0", 2, TENSORRT) == [0]
+
+
+def test_an_engine_whose_config_cannot_list_profiles_serves_all() -> None:
+    """Triton takes `instance_group.profile` of the tensorrt backend alone."""
+    assert configured_profiles(config(instance_group=[{"name": "m"}]), "m_0", 2, TENSORRT_RTX) == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["2", "first", "-1"])
 def test_a_profile_that_the_engine_does_not_have_is_refused(name: str) -> None:
     """With those that it has."""
     with pytest.raises(ModelLoadError, match=f"profile '{name}', .* 0 to 1: list these"):
-        configured_profiles(config(instance_group=[{"name": "m", "profile": [name]}]), "m_0", 2)
+        configured_profiles(config(instance_group=[{"name": "m", "profile": [name]}]), "m_0", 2, TENSORRT)
 
 
 def test_the_profile_with_the_nearest_optimum_runs() -> None:

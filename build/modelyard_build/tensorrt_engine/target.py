@@ -159,10 +159,11 @@ class EngineTarget(Target):
         return f"{gpu.name} {gpu.compute_capability} {os.environ.get(RELEASE_VARIABLE)}" if gpu else ""
 
     def serving(self, candidate: Candidate, model: Model) -> Serving:
-        """With every profile, and with the fallback to another GPU's plan closed off; see `Target`."""
+        """With every profile that a config may list, and without a fallback to another GPU's plan; see `Target`."""
         gpu = hardware().gpu if self.library.builds_on_gpu else None
         plans = {gpu.compute_capability: candidate.filename} if gpu else {}
-        count = len(self.options.profiles(model))
+        # Triton refuses a list of profiles of every backend but tensorrt; there an engine serves all it has.
+        count = len(self.options.profiles(model)) if self.library.builds_on_gpu else 1
         return replace(super().serving(candidate, model), plans=plans, profiles=count)
 
     def runner(self, candidate: Candidate, folder: Path, model: Model) -> Run:

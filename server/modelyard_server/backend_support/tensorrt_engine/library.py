@@ -13,12 +13,15 @@ class Library:
         backend: The name in config.pbtxt, and of the Python module.
         title: What people call it.
         extra: The project's extra that installs it.
+        lists_profiles: Whether config.pbtxt lists the optimization profiles that are served. Triton refuses
+            `instance_group.profile` of every backend but tensorrt, so an engine of another one serves all it has.
     """
 
     backend: str
     title: str
     extra: str
+    lists_profiles: bool
 
 
-TENSORRT = Library("tensorrt", "TensorRT", "tensorrt")
-TENSORRT_RTX = Library("tensorrt_rtx", "TensorRT-RTX", "tensorrt-rtx")
+TENSORRT = Library("tensorrt", "TensorRT", "tensorrt", lists_profiles=True)
+TENSORRT_RTX = Library("tensorrt_rtx", "TensorRT-RTX", "tensorrt-rtx", lists_profiles=False)

@@ -39,7 +39,7 @@ def load(library: Library, config: ModelConfig, version_folder: Path, placement:
     check_kind(library.backend, placement.kind)
     engine, described = _open(library, config, version_folder, placement.device_id)
     bindings = engine.bindings
-    numbers = configured_profiles(config, placement.instance, len(bindings.profiles))
+    numbers = configured_profiles(config, placement.instance, len(bindings.profiles), library)
     check_contract(config, bindings, [bindings.profiles[number] for number in numbers])
     engine.open(numbers)
     runtime = EngineRuntime(engine, f"{described}, optimization profile {', '.join(map(str, numbers))}")
@@ -57,7 +57,9 @@ def read_completion(library: Library, config: ModelConfig, version_folder: Path)
         return None
     engine, _ = _open(library, config, version_folder, (groups[0].get("gpus") or [0])[0])
     profiles = engine.bindings.profiles
-    numbers = {number for group in groups for number in configured_profiles(config, group["name"], len(profiles))}
+    numbers = {
+        number for group in groups for number in configured_profiles(config, group["name"], len(profiles), library)
+    }
     return complete(config, engine.bindings, [profiles[number] for number in sorted(numbers)])
 
 

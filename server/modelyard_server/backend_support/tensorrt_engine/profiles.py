@@ -9,6 +9,7 @@ from typing import Any
 from modelyard_server.backend_support.errors import ExecutionError, ModelLoadError
 from modelyard_server.backend_support.model_config import ModelConfig
 from modelyard_server.backend_support.signature import show_dims
+from modelyard_server.backend_support.tensorrt_engine.library import Library
 
 Shape = tuple[int, ...]
 
@@ -39,18 +40,20 @@ Profile = Mapping[str, Bounds]
 """By input."""
 
 
-def configured_profiles(config: ModelConfig, instance: str, count: int) -> list[int]:
-    """The numbers of the profiles that an instance serves: those of its `instance_group`, or the first.
+def configured_profiles(config: ModelConfig, instance: str, count: int, library: Library) -> list[int]:
+    """The numbers of the profiles that an instance serves: those of its `instance_group`, or the library's default.
 
     Args:
         config: The model's configuration.
         instance: The instance's name, which begins with its group's.
         count: How many profiles the engine has.
+        library: What runs the engine.
 
     Raises:
         ModelLoadError: A name is no number of a profile.
     """
-    names = _group(config, instance).get("profile") or ["0"]
+    default = ["0"] if library.lists_profiles else [str(number) for number in range(count)]
+    names = _group(config, instance).get("profile") or default
     for name in names:
         if not (name.isascii() and name.isdigit()) or int(name) >= count:
             raise ModelLoadError(
