@@ -87,8 +87,13 @@ def _measured(config: Config, kind: str) -> Measured | None:
 
 def _serves(config: Config, name: str, files: list[str]) -> bool:
     """Whether a config serves a candidate: its file, its backend and, for OpenVINO, its precision."""
-    bf16 = config.message.parameters["HINT_BF16"].string_value == "YES" if config.backend == "openvino" else False
-    return config.filename in files and name.startswith(f"{config.backend}-") and bf16 == name.endswith("-bf16")
+    parameters = config.message.parameters
+    bf16 = "HINT_BF16" in parameters and parameters["HINT_BF16"].string_value == "YES"
+    return (
+        config.filename in files
+        and name.startswith(f"{config.backend}-")
+        and (config.backend != "openvino" or bf16 == name.endswith("-bf16"))
+    )
 
 
 def _row(setting: Setting) -> dict[str, object]:
