@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,9 @@ from modelyard_build.repository.lint.rule import Rule, Severity
 from modelyard_build.repository.lint.run import Finding
 from modelyard_build.repository.lint.settings import Settings
 from modelyard_build.repository.text_format.syntax import Document
+
+UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -77,12 +81,18 @@ def replacements(finding: Finding) -> list[Replacement]:
 def shown(path: Path) -> str:
     """A path as people want to read it: from here where it is below, else the whole."""
     here = Path.cwd()
-    return readable(str(path.relative_to(here) if here in path.parents or here == path else path))
+    text = readable(str(path.relative_to(here) if here in path.parents or here == path else path))
+    return re.sub(r"[\r\n]", UNREADABLE, text)
 
 
 def readable(text: str) -> str:
-    """A text with U+FFFD for bytes that are not UTF-8: what reads our output takes no lone surrogates."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if not text.isascii() else text
+    """A text with U+FFFD for what is not to be printed.
+
+    Bytes that are not UTF-8 (what reads our output takes no lone surrogates), and characters that a terminal obeys.
+    """
+    if not text.isascii():
+        text = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return _CONTROL.sub(UNREADABLE, text)
 
 
 def said(finding: Finding) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from modelyard_build.repository.lint.rule import Raised
@@ -110,7 +111,8 @@ def ignores(path: Path, document: Document, *, yaml: bool = False) -> Ignores | 
     if _MARK not in text:
         return None
     starts = [match.start() for match in _YAML_COMMENT.finditer(text)] if yaml else _comments(text)
-    found = [_ignore(document, start) for start in starts if _COMMENT.match(text, start)]
+    lines = _Lines(document)
+    found = [_ignore(lines, start) for start in starts if _COMMENT.match(text, start)]
     return Ignores(path, text, found) if found else None
 
 
@@ -126,24 +128,35 @@ def _comments(text: str) -> list[int]:
     return starts
 
 
-def _ignore(document: Document, start: int) -> Ignore:
-    text = document.text
-    line, _ = document.position(start)
-    alone = _is_comment(document.line(line))
-    meant = _line_after_comments(document, line) if alone else line
-    head = alone and all(_is_comment(before) or not before.strip() for before in text[:start].splitlines())
+class _Lines:
+    """The lines of a text, from 1, and which of them are comments."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        lines = [""] + [line.lstrip() for line in document.text.split("\n")]
+        self.is_comment = [line.startswith("#") for line in lines]
+        # Where the first field stands; after the last line where there is none.
+        self.first = next((number for number, line in enumerate(lines) if line and line[0] != "#"), len(lines))
+
+    @cached_property
+    def after(self) -> list[int]:
+        """The next line that is no comment, by line; itself where it is none."""
+        found = list(range(len(self.is_comment) + 1))
+        for number in range(len(self.is_comment) - 1, 0, -1):
+            if self.is_comment[number]:
+                found[number] = found[number + 1]
+        return found
+
+
+def _ignore(lines: _Lines, start: int) -> Ignore:
+    text = lines.document.text
+    line, _ = lines.document.position(start)
+    alone = lines.is_comment[line]
+    meant = lines.after[line] if alone else line
+    head = alone and line < lines.first
     found = _IGNORE.match(text, start)
     if not found:
-        return Ignore(start, start + len(text[start:].splitlines()[0]), meant, head, (), "")
+        end = lines.document.line_starts[line - 1] + len(lines.document.line(line))
+        return Ignore(start, end, meant, head, (), "")
     codes = tuple(Code(match[0], match.start(), match.end()) for match in _CODE.finditer(text, *found.span("codes")))
     return Ignore(start, found.end(), meant, head, codes, found["reason"].strip())
-
-
-def _is_comment(line: str) -> bool:
-    return line.lstrip().startswith("#")
-
-
-def _line_after_comments(document: Document, line: int) -> int:
-    while line <= len(document.line_starts) and _is_comment(document.line(line)):
-        line += 1
-    return line

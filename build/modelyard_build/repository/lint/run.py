@@ -226,5 +226,7 @@ def _of_comments(met: Iterable[Ignores], rules: Collection[Rule]) -> list[Findin
         each.asked, each.known = frozenset(rule.code for rule in rules), frozenset(BY_CODE)
         document = Document(each.text)
         asked = [rule for rule in rules if rule.subject is Ignores]
-        found += [placed(rule, raised, document) for rule in asked for raised in rule.check(each)]
+        found += [
+            placed(rule, raised, document) for rule in asked for raised in islice(rule.check(each), MOST_FINDINGS)
+        ]
     return found
