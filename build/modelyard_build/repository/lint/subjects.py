@@ -303,9 +303,18 @@ class Version:
         return self.model.folder / str(self.number)
 
     @cached_property
+    def _listing(self) -> tuple[dict[str, Entry], OSError | None]:
+        return listing(self.folder)
+
+    @property
     def entries(self) -> dict[str, Entry]:
         """What stands in it."""
-        return listing(self.folder)[0]
+        return self._listing[0]
+
+    @property
+    def unreadable(self) -> OSError | None:
+        """Why it could not be listed."""
+        return self._listing[1]
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def no_config(model: Model) -> Findings:
 def config_is_misnamed(model: Model) -> Findings:
     """Triton reads `config.pbtxt` alone. It guesses the settings of a model that has none, and says nothing."""
     if model.backend_of_files and not model.configs and (name := _misnamed(model)):
-        yield model.raised(f"{name} is not read; call it {FILENAME}", name)
+        yield model.raised(f"{name!r} is not read; call it {FILENAME}", name)
 
 
 @rule(
@@ -179,7 +179,7 @@ def unread_in_configs(model: Model) -> Findings:
     for entry in model.named_configs.values():
         if not entry.name.startswith(".") and not entry.name.endswith((".pbtxt", ".md")):
             yield model.raised(
-                f"{CONFIGS}/{entry.name} is read by no server; only {CONFIGS}/NAME.pbtxt is", CONFIGS, entry.name
+                f"{entry.name!r} is read by no server; only {CONFIGS}/NAME.pbtxt is", CONFIGS, entry.name
             )
 
 
@@ -194,7 +194,7 @@ def file_beside_the_models(repository: Repository) -> Findings:
     """A repository holds folders of models. Triton does not look at files beside them, and does not mention them."""
     for entry in repository.entries.values():
         if entry.is_file and entry.name.endswith(_ARTEFACTS):
-            yield Raised(f"{entry.name} is not served: {_proper_place(entry.name)}", repository.path / entry.name)
+            yield Raised(f"{entry.name!r} is not served: {_proper_place(entry.name)}", repository.path / entry.name)
 
 
 @rule(
@@ -283,7 +283,7 @@ def name_is_taken(repositories: Repositories) -> Findings:
 def _what_is_missing(model: Model) -> str:
     """Of a folder that is no model, and the next step."""
     if name := _misnamed(model):
-        return f"{name} is not read; call it {FILENAME}"
+        return f"{name!r} is not read; call it {FILENAME}"
     loose = [name for name in DEFAULT_FILENAMES.values() if name in model.entries]
     if loose:
         return f"{loose[0]} stands beside the versions; move it to 1/{loose[0]} and write a {FILENAME}"

@@ -229,6 +229,10 @@ def _standing(model: Model) -> str:
 def _problem(config: Config, version: Version) -> str:
     """Why a version's file cannot be read; empty: it stands."""
     name = config.filename
+    if version.unreadable is not None:
+        return (
+            f"version {version.number} cannot be listed: {version.unreadable.strerror}; let the server's user read it"
+        )
     entry = config.model.file(f"{version.number}/{name}") if "/" in name else version.entries.get(name)
     if entry is None or not (entry.is_file or entry.is_folder):
         return "" if _has_another(config, version.entries) else _missing(config, version)
