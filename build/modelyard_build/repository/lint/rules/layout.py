@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -12,10 +13,12 @@ from urllib.parse import quote
 
 from modelyard_build.repository.layout import CONFIGS, DEFAULT_FILENAMES, FILENAME
 from modelyard_build.repository.lint.rule import Findings, Raised, Severity, Verdict, rule
+from modelyard_build.repository.lint.server_arguments import option
 from modelyard_build.repository.lint.subjects import Config, Entry, Model, Repositories, Repository
 
 FIELDS = Path(__file__).parents[1] / "field_releases.json"
 _ARTEFACTS = (".onnx", ".plan", ".engine", ".trt", ".pt", ".pt2", ".pth", ".savedmodel", ".graphdef", ".pbtxt")
+_LABEL = re.compile(r"(?!__)[A-Za-z0-9_]*")
 _TEXT_FORMATS = (".pbtxt", ".prototxt", ".textproto", ".pbtxt.txt")
 
 
@@ -266,8 +269,7 @@ def name_is_taken(repositories: Repositories) -> Findings:
 
     It says `failed to poll model '…': not unique across all model repositories`.
     """
-    arguments = repositories.settings.server_arguments or ()
-    if any(argument.startswith("--model-namespacing") for argument in arguments):
+    if option(repositories.settings.server_arguments or (), "model-namespacing") not in (None, "false", "0"):
         return
     named: defaultdict[str, list[Model]] = defaultdict(list)
     for repository in repositories.repositories:
@@ -277,6 +279,29 @@ def name_is_taken(repositories: Repositories) -> Findings:
         for model, other in zip(models[1:], models, strict=False):
             yield model.raised(
                 f"{model.name!r} stands in {other.repository.path}, too, so Triton serves neither; rename one"
+            )
+
+
+@rule(
+    "MY142",
+    Severity.ERROR,
+    summary="a metric tag whose key ends the server",
+    mend="Write a key of letters, digits and _ that does not begin with __.",
+    verdict=Verdict.UNSEEN,
+)
+def metric_tag_is_refused(config: Config) -> Findings:
+    """A tag is a label of every metric of the model, and its key is held to Prometheus's rules while the model loads.
+
+    Nobody catches the error: the whole server ends with `terminate called after throwing an instance of
+    'std::invalid_argument' what(): Invalid label name`.
+    """
+    if option(config.settings.server_arguments or (), "allow-metrics") in ("false", "0"):
+        return
+    for key in config.message.metric_tags:
+        if not _LABEL.fullmatch(key):
+            yield config.raised(
+                f"metric tag {key!r} ends the server; write letters, digits and _ alone, without __ at the beginning",
+                *("metric_tags", key),
             )
 
 

@@ -254,13 +254,12 @@ def _has_another(config: Config, entries: Mapping[str, Entry]) -> bool:
 
 def _missing(config: Config, version: Version) -> str:
     name, files = config.filename, [entry.name for entry in version.entries.values() if entry.is_file]
-    hint = did_you_mean(name, files)
-    suffix = name.rpartition(".")[2]
-    alike = [file for file in files if file.endswith(f".{suffix}")]
-    if not hint and alike:
+    alike = [file for file in files if file.endswith(f".{name.rpartition('.')[2]}")]
+    if alike:
         hint = f"; call {alike[0]} so, or name it in default_model_filename"
-    elif not hint and config.model.file(name).is_file:
+    elif config.model.file(name).is_file:
         hint = f"; it stands one folder above: move it to {version.number}/{name}"
-    elif not hint:
-        hint = f"; the folder holds {', '.join(files[:4])}" if files else "; the folder is empty"
+    else:
+        holds = f"; the folder holds {', '.join(files[:4])}" if files else "; the folder is empty"
+        hint = did_you_mean(name, files) or holds
     return f"version {version.number} has no {name}, which the {config.backend} backend reads{hint}"
