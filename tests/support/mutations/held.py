@@ -26,7 +26,7 @@ TABLE = Path(lint_rule.__file__).with_name("differences.json")
 PARSER = "failed to read text proto"
 
 
-# Codes and messages.
+# Codes, and messages with the file before them.
 Said = tuple[tuple[str, str], ...]
 
 
@@ -114,8 +114,12 @@ def said_of(folder: Path) -> tuple[Said, Said]:
     """What the linter finds in a repository, on the machine of the server: errors and warnings."""
     settings = Settings(machine=machine("cpu"), server_arguments=("--cache-config=local,size=67108864",))
     found = lint([Repository(folder, settings)], [], settings, RULES)
-    return _said(found, Severity.ERROR), _said(found, Severity.WARNING)
+    return _said(found, Severity.ERROR, folder), _said(found, Severity.WARNING, folder)
 
 
-def _said(found: Sequence[Finding], severity: Severity) -> Said:
-    return tuple((each.rule.code, each.message) for each in found if each.severity is severity)
+def _said(found: Sequence[Finding], severity: Severity, folder: Path) -> Said:
+    return tuple(
+        (each.rule.code, f"{each.path.relative_to(folder).as_posix()}: {each.message}")
+        for each in found
+        if each.severity is severity
+    )

@@ -87,6 +87,7 @@ RULES: tuple[Rule, ...] = (
     tensors.batch_io_in_python,
     tensors.python_lists_nothing,
     tensors.openvino_serves_whole_batches,
+    shapes.openvino_cannot_complete,
     signature.unknown_tensor,
     signature.input_not_listed,
     signature.data_type_differs,

@@ -711,6 +711,31 @@ def key_stated_twice(config: Config) -> Findings:
             )
 
 
+# What a shell does not take for a part of a word.
+_OF_THE_SHELL = re.compile(r"""[\s;&|()<>"'`$\\*?\[\]#~!{}]""")
+
+
+@rule(
+    "MY422",
+    Severity.WARNING,
+    summary="an instance group's name that the shell reads",
+    mend="Take letters, digits, and - _ . alone.",
+    verdict=Verdict.REFUSES,
+)
+def name_is_for_the_shell(config: Config) -> Findings:
+    """Triton starts the process of a Python model through a shell, and the instance's name is on the command line.
+
+    With `two words` it says `No module named 'model'`, with `a;b` it waits for ever, with `a>b` it writes a file.
+    """
+    for index, group in enumerate(config.message.instance_group):
+        if found := _OF_THE_SHELL.search(group.name):
+            yield config.raised(
+                f"the name has {_quoted(found[0])}, which the shell that starts a Python model's process reads; take "
+                "letters, digits, and - _ . alone",
+                *("instance_group", index, "name"),
+            )
+
+
 def _entries(field: Field) -> list[Message]:
     values = field.value.items if isinstance(field.value, Listing) else [field.value]
     return [value for value in values if isinstance(value, Message)]

@@ -28,6 +28,23 @@ COMPLETED_BATCH = 4
 
 
 @rule(
+    "MY223",
+    Severity.ERROR,
+    summary="an OpenVINO model whose inputs or outputs cannot be completed",
+    mend="List every input and output with name, data_type and dims.",
+    verdict=Verdict.REFUSES,
+)
+def openvino_cannot_complete(config: Config) -> Findings:
+    """Where config.pbtxt lists none, the openvino backend takes them out of the model, if it can.
+
+    It cannot where some sizes of a tensor vary and others do not; with all of them fixed, or all of them open, it can.
+    """
+    for kind in ("input", "output"):
+        if not getattr(config.message, kind):
+            yield from once(_incomplete(header, kind) for header in headers(config, ("openvino",)))
+
+
+@rule(
     "MY234",
     Severity.ERROR,
     summary="dims include the batch",
@@ -266,6 +283,18 @@ def _behind(header: Header) -> str:
 
 def _dims_text(wanted: tuple[int, ...]) -> str:
     return f"dims: {brackets(wanted)}" if wanted else "dims: [ 1 ], with reshape { shape: [ ] } where it batches"
+
+
+def _incomplete(header: Header, kind: str) -> Iterator[Raised]:
+    tensors = header.inputs if kind == "input" else header.outputs
+    for name, tensor in tensors.items():
+        sizes = tensor.shape or ()
+        if VARIABLE in sizes and set(sizes) != {VARIABLE}:
+            yield header.config.raised(
+                f"no {kind} is listed, and {brackets(sizes)} of {name!r} in {header.title} varies in part, which "
+                f"nothing completes; list every {kind}"
+            )
+            return
 
 
 def _fixed_batch(header: Header) -> Iterator[Raised]:
