@@ -187,6 +187,23 @@ def unread_in_configs(model: Model) -> Findings:
 
 
 @rule(
+    "MY117",
+    Severity.WARNING,
+    summary="a string that is not UTF-8",
+    mend="Save the file as UTF-8, and write the character itself.",
+    verdict=Verdict.LOADS,
+)
+def string_is_not_utf8(config: Config) -> Findings:
+    """Triton loads the model and reads the string as an empty one, without a word.
+
+    A value that an editor saved in Latin-1, or an escape such as `\\377`, is the usual reason. A parameter of a backend
+    is then as if nobody had set it.
+    """
+    for lost in config.bound.lost:
+        yield Raised(lost.message, config.path, lost.start, lost.end)
+
+
+@rule(
     "MY125",
     Severity.WARNING,
     summary="a file in the repository itself that looks like a model's",
