@@ -194,9 +194,9 @@ def unread_in_configs(model: Model) -> Findings:
     verdict=Verdict.LOADS,
 )
 def string_is_not_utf8(config: Config) -> Findings:
-    """Triton loads the model and reads the string as an empty one, without a word.
+    r"""Triton loads the model and reads the string as an empty one, without a word.
 
-    A value that an editor saved in Latin-1, or an escape such as `\\377`, is the usual reason. A parameter of a backend
+    A value that an editor saved in Latin-1, or an escape such as `\377`, is the usual reason. A parameter of a backend
     is then as if nobody had set it.
     """
     for lost in config.bound.lost:
