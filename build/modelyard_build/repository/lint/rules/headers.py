@@ -8,12 +8,11 @@ from functools import cached_property
 
 from modelyard_build.repository.lint.artefacts import Artefact, TensorInfo
 from modelyard_build.repository.lint.rule import Raised
-from modelyard_build.repository.lint.rules.tensor_texts import Stated, stated_tensors
+from modelyard_build.repository.lint.rules.tensor_texts import VARIABLE, Stated, stated_tensors
 from modelyard_build.repository.lint.subjects import Config
 from modelyard_build.repository.text_format.splice import Edit
 from modelyard_build.repository.text_format.syntax import Listing, Scalar
 
-VARIABLE = -1
 Bounds = tuple[tuple[int, ...], tuple[int, ...]]
 Profile = dict[str, Bounds]
 ENGINES = ("tensorrt", "tensorrt_rtx")

@@ -12,7 +12,6 @@ from modelyard_build.repository.lint.rule import Findings, Raised, Severity, Ver
 from modelyard_build.repository.lint.rules.headers import (
     ENGINES,
     SIGNED,
-    VARIABLE,
     Header,
     headers,
     largest_batch,
@@ -20,7 +19,7 @@ from modelyard_build.repository.lint.rules.headers import (
     replaced,
     served_profiles,
 )
-from modelyard_build.repository.lint.rules.tensor_texts import Stated, brackets, stated_tensors
+from modelyard_build.repository.lint.rules.tensor_texts import VARIABLE, Stated, brackets, stated_tensors
 from modelyard_build.repository.lint.subjects import Config
 
 # What the onnxruntime backend makes of max_batch_size 0 where it completes it.

@@ -13,7 +13,6 @@ from modelyard_build.repository.lint.rules.headers import (
     ENGINES,
     SAME_TYPE,
     SIGNED,
-    VARIABLE,
     Header,
     headers,
     once,
@@ -21,6 +20,7 @@ from modelyard_build.repository.lint.rules.headers import (
 )
 from modelyard_build.repository.lint.rules.tensor_texts import (
     INVALID,
+    VARIABLE,
     brackets,
     did_you_mean,
     dtype_name,

@@ -1,4 +1,4 @@
-"""What the rules about tensors share: the tensors of a config, and how they are called in messages."""
+"""What the rules about tensors share: the tensors of a config, what may stand there, and how messages call them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from modelyard_build.repository.lint.subjects import Config
 from modelyard_build.repository.model_config import model_config_pb2
 
 INVALID = 0
+VARIABLE = -1
+# Backends that complete nothing of a tensor that is listed.
+_COMPLETE_NO_TENSOR = ("onnxruntime", "openvino", "pytorch", "ensemble")
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,21 @@ def stated_tensors(config: Config) -> list[Stated]:
         outputs = [Stated("output", index, message) for index, message in enumerate(config.message.output)]
         found = config.__dict__["_stated_tensors"] = inputs + outputs
     return found
+
+
+def may_be_completed(config: Config) -> bool:
+    """Whether the backend may fill in what a listed tensor lacks; also where it cannot be known."""
+    if config.backend in _COMPLETE_NO_TENSOR:
+        return False
+    if config.backend != "python":
+        return True
+    artefacts = config.artefacts
+    return not artefacts or any(artefact.details.get("completes", True) for _, artefact in artefacts)
+
+
+def is_size(size: int) -> bool:
+    """Whether a number may stand in dims: 1 or more, or -1 for a size that varies."""
+    return size >= 1 or size == VARIABLE
 
 
 def dtype_name(number: int) -> str:
