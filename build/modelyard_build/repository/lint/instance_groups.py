@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from modelyard_build.repository.lint.settings import Machine
 from modelyard_build.repository.lint.subjects import Config
+from modelyard_build.repository.text_format.binding import Path as FieldPath
 
+GROUPS = "instance_group"
 CPU, GPU, MODEL, UNKNOWN = "CPU", "GPU", "MODEL", "unknown"
 
 
@@ -23,6 +26,12 @@ def device(group: Any, machine: Machine | None) -> str:
     if machine is None:
         return UNKNOWN
     return GPU if machine.gpus else CPU
+
+
+def stated_groups(config: Config) -> Iterator[tuple[FieldPath, Any, str]]:
+    """Each instance group with its place and what it runs on."""
+    for index, group in enumerate(config.message.instance_group):
+        yield (GROUPS, index), group, device(group, config.settings.machine)
 
 
 def devices(config: Config) -> set[str]:
