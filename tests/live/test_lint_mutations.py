@@ -47,7 +47,7 @@ def differing(found: Sequence[Held]) -> list[str]:
 
 def test_a_sample_of_mutants_has_the_same_verdict_twice(tmp_path: Path) -> None:
     """Of configs, folders and texts, a few of each."""
-    found = held(lint_mutations.drawn(24, 24, 60, SEED), tmp_path, 4)
+    found = held(lint_mutations.drawn(15, 15, 60, SEED), tmp_path, 4)
     assert {each.kind for each in found} >= {Class.BOTH_ACCEPT, Class.BOTH_REFUSE}
     assert differing(found) == []
 
@@ -123,5 +123,5 @@ def test_every_deliberate_difference_says_why() -> None:
         assert row.keys() <= {"class", "lint", "warning", "server", "reason"}
         assert row["class"] in {kind.value for kind in (Class.STRICTER, Class.BLIND, Class.PARSER_DIFFERS)}
         assert len(row["reason"]) > 40
-        assert row.get("lint") or row.get("server")
+        assert row.keys() & {"lint", "warning", "server"}
         assert set(re.findall(r"MY\d{3}", row.get("lint", "") + row.get("warning", ""))) <= BY_CODE.keys()

@@ -122,10 +122,12 @@ def _encoder(output: str, width: int) -> bytes:
 
 
 def _example(code: str) -> Mutant | None:
-    """A rule's good example; None where no server can serve it, or it is more than files."""
+    """A rule's good example; None where no server can serve it, it is more than files, or a compiler makes them."""
     rule = next(rule for rule in RULES if rule.code == code)
     good = example(rule, "good")
     if not good.setting("server").startswith("loads") or good.setting("server-arguments"):
+        return None
+    if any(file.recipe.startswith("compiled") for file in good.files):
         return None
     with tempfile.TemporaryDirectory() as folder:
         lint_examples.write(good, Path(folder))
