@@ -116,7 +116,7 @@ def revalued(draw: st.DrawFn, mutant: Mutant) -> Mutant:
 def inserted(draw: st.DrawFn, mutant: Mutant) -> Mutant:
     """With one more field, of those that the config or one of its messages may have."""
     text = mutant.text
-    inner = [spot for spot in spots(text) if spot.described is not None and _messages(spot.stated.value)]
+    inner = [spot for spot in spots(text) if _may_have_fields(spot) and _messages(spot.stated.value)]
     spot = draw(st.sampled_from([None, None, *inner]))
     if spot is None or spot.described is None:
         owner, at = ModelConfig.DESCRIPTOR, len(text)
@@ -126,6 +126,11 @@ def inserted(draw: st.DrawFn, mutant: Mutant) -> Mutant:
     described = draw(st.sampled_from(list(owner.fields)))
     new = f"{described.name}: {draw(values(described, text, 3))}"
     return mutant.with_text(_cut(text, at, at, f" {new} "), f"plus {new[:200]}")
+
+
+def _may_have_fields(spot: Spot) -> bool:
+    owner = spot.described.message_type if spot.described is not None else None
+    return owner is not None and len(owner.fields) > 0
 
 
 @st.composite

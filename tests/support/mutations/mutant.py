@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,7 +17,7 @@ from modelyard_build.repository.text_format.syntax import parse
 Files = Mapping[str, bytes | None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Mutant:
     """A small repository.
 
@@ -30,10 +30,13 @@ class Mutant:
     """
 
     base: str
-    files: Files = field(repr=False)
+    files: Files
     model: str
     models: tuple[str, ...]
     changes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<{self.base}: {'; '.join(self.changes) or 'unchanged'}>"
 
     @property
     def config(self) -> bytes:
