@@ -11,7 +11,8 @@ import pytest
 from modelyard_build.repository.lint.rules import RULES, layout
 from modelyard_build.repository.lint.run import Finding, lint
 from modelyard_build.repository.lint.settings import Settings
-from modelyard_build.repository.lint.subjects import Repository, is_version, number_read
+from modelyard_build.repository.lint.subjects import Repository
+from modelyard_build.repository.lint.version_names import is_version, number_read
 from modelyard_build.repository.model_config import ModelConfig
 from support.triton import IDENTITY
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from modelyard_build.repository.layout import CONFIGS, FILENAME
 from modelyard_build.repository.lint.deployments import SUFFIXES
-from modelyard_build.repository.lint.subjects import Entry, is_version, listing
+from modelyard_build.repository.lint.files import Entry, listing
+from modelyard_build.repository.lint.version_names import is_version
 from modelyard_ops.errors import CannotRun
 from modelyard_ops.linting.settings import Table
 from modelyard_ops.paths import DEFAULT_REPOSITORY

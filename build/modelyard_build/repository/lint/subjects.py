@@ -6,11 +6,8 @@ rule of `rules/layout` tells of it; the other rules see nothing there.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import re
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,8 +16,10 @@ from typing import Any
 
 from modelyard_build.repository.layout import BACKEND_OF_PLATFORM, CONFIGS, DEFAULT_FILENAMES, FILENAME
 from modelyard_build.repository.lint.artefacts import Artefact, read_artefact
+from modelyard_build.repository.lint.files import Entry, Listed, entry_of, file_bytes, listing
 from modelyard_build.repository.lint.rule import Raised
 from modelyard_build.repository.lint.settings import Settings
+from modelyard_build.repository.lint.version_names import is_version, number_read
 from modelyard_build.repository.model_config import ModelConfig
 from modelyard_build.repository.text_format.binding import Bound, Place, bind
 from modelyard_build.repository.text_format.binding import Path as FieldPath
@@ -31,9 +30,6 @@ from modelyard_build.repository.text_format.syntax import Document, parse
 MAX_CONFIG_BYTES = 4 << 20
 # Larger than what is looked into of the files beside a config: labels, manifests, samples of strings.
 MAX_FILE_BYTES = 16 << 20
-# What std::stoll reads of a folder's name: what follows the digits is not looked at.
-_NUMBER = re.compile(r"[ \t\n\v\f\r]*([+-]?[0-9]+)")
-_INT64 = range(-(1 << 63), 1 << 63)
 # By which Triton knows the backend of a model whose config names none.
 _BACKEND_OF_FILE = {
     "model.savedmodel": "tensorflow",
@@ -47,73 +43,6 @@ _BACKEND_OF_FILE = {
 }
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What stands in a folder, links followed.
-
-    Attributes:
-        name: without the folder.
-        is_folder: whether it is one; a dangling or circular link is neither a folder nor a file.
-        is_file: whether it is a regular file.
-        size: in bytes, of a file.
-        is_dangling: whether it is a link that leads nowhere, or in a circle.
-    """
-
-    name: str
-    is_folder: bool
-    is_file: bool
-    size: int
-    is_dangling: bool = False
-
-
-@functools.cache
-def _nothing() -> dict[str, Entry]:
-    return {}
-
-
-def listing(folder: Path) -> tuple[dict[str, Entry], OSError | None]:
-    """What stands in a folder by name, sorted, and why it could not be read."""
-    try:
-        with os.scandir(folder) as found:
-            entries = [_entry(item) for item in found]
-    except OSError as error:
-        return _nothing(), error
-    return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}, None
-
-
-def _entry(item: os.DirEntry[str]) -> Entry:
-    try:
-        if item.is_dir():
-            return Entry(item.name, is_folder=True, is_file=False, size=0)
-        return _entry_of(item.name, item.stat())
-    except OSError:
-        return Entry(item.name, is_folder=False, is_file=False, size=0, is_dangling=item.is_symlink())
-
-
-def _entry_of(name: str, found: os.stat_result) -> Entry:
-    is_file = stat.S_ISREG(found.st_mode)
-    return Entry(name, stat.S_ISDIR(found.st_mode), is_file, found.st_size if is_file else 0)
-
-
-def file_bytes(path: Path, most: int) -> bytes:
-    """The first bytes of a regular file; a pipe or a device is not waited for.
-
-    Args:
-        path: of the file.
-        most: how many bytes are read at most.
-
-    Raises:
-        OSError: it cannot be read, or is no regular file.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        raise OSError(0, f"it is a {'folder' if stat.S_ISDIR(mode) else 'pipe or a device'}, not a file")
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(most)
-
-
 @dataclass
 class Repositories:
     """Those that one server is given together."""
@@ -123,7 +52,7 @@ class Repositories:
 
 
 @dataclass
-class Repository:
+class Repository(Listed):
     """A folder of models.
 
     Attributes:
@@ -138,19 +67,8 @@ class Repository:
     proposed: Mapping[Path, str] = field(default_factory=dict)
     beside: Sequence[Repository] = field(default=(), repr=False, compare=False)
 
-    @cached_property
-    def _listing(self) -> tuple[dict[str, Entry], OSError | None]:
-        return listing(self.path)
-
-    @property
-    def entries(self) -> dict[str, Entry]:
-        """What stands in it."""
-        return self._listing[0]
-
-    @property
-    def unreadable(self) -> OSError | None:
-        """Why it could not be listed."""
-        return self._listing[1]
+    def _folder(self) -> Path:
+        return self.path
 
     @cached_property
     def models(self) -> dict[str, Model]:
@@ -159,11 +77,14 @@ class Repository:
 
 
 @dataclass
-class Model:
+class Model(Listed):
     """A model's folder."""
 
     repository: Repository
     folder: Path
+
+    def _folder(self) -> Path:
+        return self.folder
 
     @property
     def name(self) -> str:
@@ -174,20 +95,6 @@ class Model:
     def settings(self) -> Settings:
         """What it is held against."""
         return self.repository.settings
-
-    @cached_property
-    def _listing(self) -> tuple[dict[str, Entry], OSError | None]:
-        return listing(self.folder)
-
-    @property
-    def entries(self) -> dict[str, Entry]:
-        """What stands in the folder."""
-        return self._listing[0]
-
-    @property
-    def unreadable(self) -> OSError | None:
-        """Why the folder could not be listed."""
-        return self._listing[1]
 
     @cached_property
     def config(self) -> Config | None:
@@ -204,7 +111,7 @@ class Model:
     @cached_property
     def named_configs(self) -> dict[str, Entry]:
         """What stands in configs/."""
-        return listing(self.folder / CONFIGS)[0] if CONFIGS in self.entries else _nothing()
+        return listing(self.folder / CONFIGS)[0] if CONFIGS in self.entries else {}
 
     @cached_property
     def versions(self) -> dict[int, Version]:
@@ -227,7 +134,7 @@ class Model:
         It looks into one folder alone, the first by name, whether that is a version or not.
         """
         folders = sorted(os.fsencode(entry.name) for entry in self.entries.values() if entry.is_folder)
-        stand = listing(self.folder / os.fsdecode(folders[0]))[0] if folders else _nothing()
+        stand = listing(self.folder / os.fsdecode(folders[0]))[0] if folders else {}
         return next((backend for name, backend in _BACKEND_OF_FILE.items() if name in stand), "")
 
     @cached_property
@@ -255,7 +162,7 @@ class Model:
 
     def _stat(self, relative: str) -> Entry:
         try:
-            return _entry_of(relative, os.stat(self._inside(relative)))  # noqa: PTH116
+            return entry_of(relative, os.stat(self._inside(relative)))  # noqa: PTH116
         except (OSError, ValueError):
             return Entry(relative, is_folder=False, is_file=False, size=0)
 
@@ -271,27 +178,8 @@ class Model:
         return Raised(message, self.folder.joinpath(*relative))
 
 
-def is_version(name: str) -> bool:
-    """Whether Triton serves a folder of this name as a version: a number without a leading 0."""
-    number = number_read(name)
-    return number is not None and name == str(number) and number >= 0 and not is_too_large(number)
-
-
-def number_read(name: str) -> int | None:
-    """The number that Triton takes a folder for; None where it ignores the folder. It may be too large for Triton."""
-    if len(name) > 1 and name.startswith("0"):
-        return None
-    found = _NUMBER.match(name)
-    return int(found[1]) if found else None
-
-
-def is_too_large(number: int) -> bool:
-    """Whether a version's number is more than Triton can hold."""
-    return number not in _INT64
-
-
 @dataclass
-class Version:
+class Version(Listed):
     """A version's folder."""
 
     model: Model
@@ -302,19 +190,8 @@ class Version:
         """Where it stands."""
         return self.model.folder / str(self.number)
 
-    @cached_property
-    def _listing(self) -> tuple[dict[str, Entry], OSError | None]:
-        return listing(self.folder)
-
-    @property
-    def entries(self) -> dict[str, Entry]:
-        """What stands in it."""
-        return self._listing[0]
-
-    @property
-    def unreadable(self) -> OSError | None:
-        """Why it could not be listed."""
-        return self._listing[1]
+    def _folder(self) -> Path:
+        return self.folder
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelyard_build.repository.lint.rule import Findings, Severity, Verdict, rule
-from modelyard_build.repository.lint.rules.tensor_texts import INVALID, brackets, did_you_mean, dtype_name
+from modelyard_build.repository.lint.rules.tensor_texts import INVALID, VARIABLE, brackets, did_you_mean, dtype_name
 from modelyard_build.repository.lint.subjects import Config
 from modelyard_build.repository.text_format.binding import Path as FieldPath
 
 WARMUP = "warmup"
 INITIAL_STATE = "initial_state"
-VARIABLE = -1
 _BYTES = {
     **dict.fromkeys(("TYPE_BOOL", "TYPE_UINT8", "TYPE_INT8"), 1),
     **dict.fromkeys(("TYPE_UINT16", "TYPE_INT16", "TYPE_FP16", "TYPE_BF16"), 2),

@@ -11,10 +11,9 @@ from typing import Any
 from modelyard_build.repository.layout import CONFIGS, FILENAME
 from modelyard_build.repository.lint.mends import without
 from modelyard_build.repository.lint.rule import Findings, Severity, Verdict, rule
-from modelyard_build.repository.lint.rules.tensor_texts import brackets, did_you_mean, dtype_name
+from modelyard_build.repository.lint.rules.tensor_texts import VARIABLE, brackets, did_you_mean, dtype_name
 from modelyard_build.repository.lint.subjects import Config, Model
 
-VARIABLE = -1
 # The model_version that means the newest.
 NEWEST = -1
 _FORBIDDEN = ("instance_group", "optimization", "model_warmup")

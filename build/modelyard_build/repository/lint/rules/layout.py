@@ -12,9 +12,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from modelyard_build.repository.layout import CONFIGS, DEFAULT_FILENAMES, FILENAME
+from modelyard_build.repository.lint.files import Entry
 from modelyard_build.repository.lint.rule import Findings, Raised, Severity, Verdict, rule
 from modelyard_build.repository.lint.server_arguments import option
-from modelyard_build.repository.lint.subjects import Config, Entry, Model, Repositories, Repository
+from modelyard_build.repository.lint.subjects import Config, Model, Repositories, Repository
 
 FIELDS = Path(__file__).parents[1] / "field_releases.json"
 _ARTEFACTS = (".onnx", ".plan", ".engine", ".trt", ".pt", ".pt2", ".pth", ".savedmodel", ".graphdef", ".pbtxt")

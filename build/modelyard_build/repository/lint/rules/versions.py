@@ -6,17 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 
 from modelyard_build.repository.layout import DEFAULT_FILENAMES
+from modelyard_build.repository.lint.files import Entry
 from modelyard_build.repository.lint.rule import Findings, Severity, Verdict, rule
 from modelyard_build.repository.lint.rules.tensor_texts import did_you_mean
-from modelyard_build.repository.lint.subjects import (
-    Config,
-    Entry,
-    Model,
-    Version,
-    is_too_large,
-    is_version,
-    number_read,
-)
+from modelyard_build.repository.lint.subjects import Config, Model, Version
+from modelyard_build.repository.lint.version_names import is_too_large, is_version, number_read
 
 _LIKE_A_VERSION = re.compile(
     r"(v|ver|version|rev|release)?[-_. ]*[0-9].*|latest|current|stable|prod|production", re.IGNORECASE
