@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
 
 import pytest
 
 from modelyard_build.repository.lint.examples import Example, example
+from modelyard_build.repository.lint.rule import Rule, Severity, Verdict
 from modelyard_build.repository.lint.rules import RULES
+from modelyard_server.process import TritonServer
 from support import lint_examples
 from support.judge import Case, Outcome, Panel, Verdicts
+from support.triton import WAIT_S, options_on_free_ports
 
 # One server start for all of a kind: the first test waits for every verdict.
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
@@ -88,3 +97,32 @@ def test_triton_does_what_the_example_says(asked: Asked, judged: dict[str, Verdi
         said
     )
     assert words.strip() in said
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [rule for rule in RULES if rule.severity is Severity.ERROR and rule.verdict is Verdict.LOADS],
+    ids=lambda rule: rule.code,
+)
+def test_a_model_that_loads_with_an_error_answers_no_request(rule: Rule, tmp_path: Path) -> None:
+    """An error that Triton does not see when it loads the model is one that every request meets."""
+    for kind in ("bad", "good"):
+        lint_examples.write(example(rule, kind), tmp_path / kind)
+    with TritonServer(options_on_free_ports(tmp_path / "bad")) as server, pytest.raises((URLError, ConnectionError)):
+        _ask(server.http_url)
+    with TritonServer(options_on_free_ports(tmp_path / "good")) as server:
+        assert _ask(server.http_url)["outputs"]
+
+
+def _ask(http_url: str) -> dict[str, Any]:
+    """One request to the example's model, with zeros for each input that it tells of."""
+    url = f"http://{http_url}/v2/models/{lint_examples.MODEL}"
+    with urlopen(url, timeout=WAIT_S) as response:
+        inputs = {tensor["name"]: tensor for tensor in json.load(response)["inputs"]}
+    for tensor in inputs.values():
+        tensor["shape"] = [1, *(max(size, 1) for size in tensor["shape"][1:])]
+        tensor["data"] = [0] * math.prod(tensor["shape"])
+    request = Request(f"{url}/infer", json.dumps({"inputs": list(inputs.values())}).encode())  # noqa: S310
+    with urlopen(request, timeout=WAIT_S) as response:  # noqa: S310
+        answer: dict[str, Any] = json.load(response)
+    return answer
