@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto, helper
 
 from modelyard_build.repository.lint.rules import RULES, layout
 from modelyard_build.repository.lint.run import Finding, lint
@@ -14,6 +15,7 @@ from modelyard_build.repository.lint.settings import Settings
 from modelyard_build.repository.lint.subjects import Repository
 from modelyard_build.repository.lint.version_names import is_version, number_read
 from modelyard_build.repository.model_config import ModelConfig
+from support import onnx_models
 from support.triton import IDENTITY
 
 IO = """\
@@ -261,6 +263,22 @@ def test_a_sample_is_one_item_of_its_batch(tmp_path: Path) -> None:
     """Triton sends the same item batch_size times."""
     more = SAMPLE.format(size=4, dtype="FP32", dims="4")
     assert found(write(tmp_path, python_model(more, **{"m/warmup/x": bytes(16)}))) == []
+
+
+def test_a_sample_has_the_inputs_that_the_graph_completes(tmp_path: Path) -> None:
+    """Where config.pbtxt lists none, the onnxruntime backend takes them out of the graph."""
+    tensors = [onnx_models.tensor(name, TensorProto.FLOAT, ("batch", 4)) for name in ("x", "z", "y")]
+    graph = onnx_models.model([helper.make_node("Add", ["x", "z"], ["y"])], tensors[:2], tensors[2:])
+    config = IO.replace(
+        'input { name: "x" data_type: TYPE_FP32 dims: [ 4 ] }', SAMPLE.format(size=1, dtype="FP32", dims="4")
+    )
+    files: dict[str, str | bytes | None] = {
+        "m/config.pbtxt": 'backend: "onnxruntime"\n' + config,
+        "m/1/model.onnx": graph.SerializeToString(),
+        "m/warmup/x": bytes(16),
+    }
+    (message,) = messages(tmp_path, files, "MY134")
+    assert "lacks 'z'" in message
 
 
 def test_nothing_but_that_is_said_of_a_sample_that_is_skipped(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelyard_build.repository.lint.rule import Findings, Severity, Verdict, rule
+from modelyard_build.repository.lint.rules.headers import headers
 from modelyard_build.repository.lint.rules.tensor_texts import INVALID, VARIABLE, brackets, did_you_mean, dtype_name
 from modelyard_build.repository.lint.subjects import Config
 from modelyard_build.repository.text_format.binding import Path as FieldPath
@@ -187,14 +188,18 @@ def sample_lacks_an_input(config: Config) -> Findings:
     Triton says `expected 1 inputs but got 0 inputs for model … missing required input(s) ['x']`.
     """
     for sample in _run_samples(config):
-        missing = [
-            message.name
-            for message in config.message.input
-            if message.name and not message.optional and message.name not in sample.message.inputs
-        ]
+        missing = [name for name in _required_inputs(config) if name not in sample.message.inputs]
         if missing:
             listed = ", ".join(map(repr, missing))
             yield config.raised(f"{sample} lacks {listed}; add it, zero_data: true is enough", *sample.path)
+
+
+def _required_inputs(config: Config) -> list[str]:
+    """Those that the config lists; where it lists none, those that the onnxruntime backend takes out of the graph."""
+    if config.message.input:
+        return [message.name for message in config.message.input if message.name and not message.optional]
+    found = [tensor.name for header in headers(config, ("onnxruntime",)) for tensor in header.artefact.inputs or ()]
+    return list(dict.fromkeys(found))
 
 
 @rule(
