@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -25,9 +25,9 @@ from support.triton import WAIT_S, options_on_free_ports
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 # Most of a load's time is waiting, also on two cores.
-JUDGES = 4
+JUDGES = 6
 # One in so many of the examples that load is in every run.
-SAMPLE = 8
+SAMPLE = 12
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,10 @@ def test_a_model_that_loads_with_an_error_answers_no_request(rule: Rule, tmp_pat
     """An error that Triton does not see when it loads the model is one that every request meets."""
     for kind in ("bad", "good"):
         lint_examples.write(example(rule, kind), tmp_path / kind)
-    with TritonServer(options_on_free_ports(tmp_path / "bad")) as server, pytest.raises((URLError, ConnectionError)):
+    bad, good = (replace(options_on_free_ports(tmp_path / kind), exit_timeout_s=1) for kind in ("bad", "good"))
+    with TritonServer(bad) as server, pytest.raises((URLError, ConnectionError)):
         _ask(server.http_url)
-    with TritonServer(options_on_free_ports(tmp_path / "good")) as server:
+    with TritonServer(good) as server:
         assert _ask(server.http_url)["outputs"]
 
 

@@ -32,7 +32,7 @@ LOAD_TIMEOUT_S = 40.0
 UNLOAD_TIMEOUT_S = 15.0
 POLL_S = 0.02
 # A crash of Triton 2.51 may be its own: it is seen now and then when models come and go quickly.
-ATTEMPTS = 3
+ATTEMPTS = 2
 # The one model that a server is started over; it has no version, so it is never served.
 IDLE = "idle"
 
