@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import os
 import socket
 from collections.abc import Mapping
-from contextlib import ExitStack
 
 import psutil
 
@@ -57,10 +58,32 @@ def _holder(port: int) -> str:
     return ""
 
 
+# Below the ports that Linux gives to connections that go out (ip_local_port_range), which come and go at any time.
+_FIRST, _BLOCKS, _BLOCK = 10240, 40, 550
+_given = itertools.count()
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on just now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for opened in sockets:
-            opened.bind((LOOPBACK, 0))
-        return [int(opened.getsockname()[1]) for opened in sockets]
+    """Ports of the loopback interface that nobody listens on just now.
+
+    A port is free until somebody listens on it, so two processes that ask at once could be told of the same one. Each
+    process goes through a block of its own, by its number, and comes to a port again only after all the others.
+
+    Raises:
+        PortInUseError: there are not as many.
+    """
+    start = _FIRST + os.getpid() % _BLOCKS * _BLOCK
+    candidates = (start + next(_given) % _BLOCK for _ in range(_BLOCK))
+    found = list(itertools.islice((port for port in candidates if _is_free(port)), count))
+    if len(found) < count:
+        raise PortInUseError(f"of the ports {start} to {start + _BLOCK - 1} no {count} are free. Name the ports.")
+    return found
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
