@@ -38,8 +38,9 @@ lint: $(STAMP)
 	@$(BIN)/python scripts/lint_docs.py --check
 	@$(BIN)/modelyard lint
 
+# Two workers: a test that waits for its server leaves the cores to the other.
 test: lint
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(STAMP)
 	@$(BIN)/pytest -m slow

@@ -170,6 +170,7 @@ def test_garbage_is_a_finding(model: Path, content: bytes) -> None:
     assert codes(model.parent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [

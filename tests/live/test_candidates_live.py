@@ -28,7 +28,7 @@ from modelyard_ops.machine import announced_config_name
 from support.candidates import Steps, candidate, declare_only, short_rounds
 from support.small_models import POOLER, Pooler
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(300)]
 
 TARGETS = ("openvino-fp32", "openvino-bf16", "pytorch-fp32")
 SIZES = {"sequence": 9}

@@ -5,7 +5,9 @@ torch and openvino are imported where they are needed: most examples need neithe
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import onnx
@@ -91,12 +93,20 @@ def exported_program(path: Path, argument: str) -> None:
 
 def compiled_program(path: Path, argument: str) -> None:
     """A class of `torch_models` of two inputs, compiled by AOTInductor."""
+    path.write_bytes(_compiled(argument))
+
+
+@cache
+def _compiled(argument: str) -> bytes:
+    """Once for all tests: it takes seconds."""
     import torch
 
     from support import torch_models
 
-    module = getattr(torch_models, argument)()
-    torch_models.save_archive(module, path, torch.zeros(2, 4), torch.zeros(2, 4))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.pt2")
+        torch_models.save_archive(getattr(torch_models, argument)(), path, torch.zeros(2, 4), torch.zeros(2, 4))
+        return path.read_bytes()
 
 
 def openvino(path: Path, argument: str) -> None:
