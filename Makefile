@@ -38,9 +38,11 @@ lint: $(STAMP)
 	@$(BIN)/python scripts/lint_docs.py --check
 	@$(BIN)/modelyard lint
 
-# Two workers: a test that waits for its server leaves the cores to the other.
+# Two workers: a test that waits for its server leaves the cores to the other. What measures has the machine to itself.
+MEASURING := tests/live/test_perf_live.py tests/live/test_serving_overhead.py
 test: lint
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(BIN)/pytest -n 2 --dist loadfile $(MEASURING:%=--ignore=%)
+	@$(BIN)/pytest $(MEASURING)
 
 test-slow: $(STAMP)
 	@$(BIN)/pytest -m slow
