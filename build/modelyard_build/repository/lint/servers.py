@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from modelyard_build.repository.lint.memo import remembered
 from modelyard_build.repository.lint.rule import Raised
 from modelyard_build.repository.lint.subjects import Deployment
 
@@ -85,17 +86,14 @@ class Server:
         return Raised(message, self.deployment.path, start, end)
 
 
+@remembered
 def servers(deployment: Deployment) -> list[Server]:
     """The Triton servers of a file."""
-    found = deployment.__dict__.get("_servers")
-    if found is None:
-        found = [
-            server
-            for index, document in enumerate(deployment.documents)
-            for server in (*_of_compose(deployment, index, document), *_of_kubernetes(deployment, index, document, ()))
-        ]
-        deployment.__dict__["_servers"] = found
-    return list(found)
+    return [
+        server
+        for index, document in enumerate(deployment.documents)
+        for server in (*_of_compose(deployment, index, document), *_of_kubernetes(deployment, index, document, ()))
+    ]
 
 
 def _of_compose(deployment: Deployment, index: int, document: Mapping[str, Any]) -> Iterator[Server]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from modelyard_build.repository.layout import BACKEND_OF_PLATFORM, CONFIGS, DEFAULT_FILENAMES, FILENAME
 from modelyard_build.repository.lint.artefacts import Artefact, read_artefact
 from modelyard_build.repository.lint.files import Entry, Listed, entry_of, file_bytes, listing
+from modelyard_build.repository.lint.memo import remembered
 from modelyard_build.repository.lint.rule import Raised
 from modelyard_build.repository.lint.settings import Settings
 from modelyard_build.repository.lint.version_names import is_version, number_read
@@ -137,41 +138,26 @@ class Model(Listed):
         stand = listing(self.folder / os.fsdecode(folders[0]))[0] if folders else {}
         return next((backend for name, backend in _BACKEND_OF_FILE.items() if name in stand), "")
 
-    @cached_property
-    def _looked_up(self) -> dict[str, Any]:
-        return {}
-
+    @remembered
     def file(self, relative: str) -> Entry:
         """What a path inside the folder leads to; neither a folder nor a file where nothing does."""
-        found: Entry = self._once(f"entry {relative}", lambda: self._stat(relative))
-        return found
-
-    def content(self, relative: str) -> bytes | None:
-        """A file inside the folder; None where it cannot be read, or is larger than what is looked into."""
-        found: bytes | None = self._once(f"content {relative}", lambda: self._content(relative))
-        return found
-
-    def _once(self, key: str, look: Callable[[], Any]) -> Any:
-        if key not in self._looked_up:
-            self._looked_up[key] = look()
-        return self._looked_up[key]
-
-    def _inside(self, relative: str) -> str:
-        """As Triton joins paths: a leading slash does not start at the root."""
-        return os.path.join(self.folder, relative.lstrip("/"))  # noqa: PTH118 (Path takes "." out)
-
-    def _stat(self, relative: str) -> Entry:
         try:
             return entry_of(relative, os.stat(self._inside(relative)))  # noqa: PTH116
         except (OSError, ValueError):
             return Entry(relative, is_folder=False, is_file=False, size=0)
 
-    def _content(self, relative: str) -> bytes | None:
+    @remembered
+    def content(self, relative: str) -> bytes | None:
+        """A file inside the folder; None where it cannot be read, or is larger than what is looked into."""
         try:
             read = file_bytes(Path(self._inside(relative)), MAX_FILE_BYTES + 1)
         except (OSError, ValueError):
             return None
         return read if len(read) <= MAX_FILE_BYTES else None
+
+    def _inside(self, relative: str) -> str:
+        """As Triton joins paths: a leading slash does not start at the root."""
+        return os.path.join(self.folder, relative.lstrip("/"))  # noqa: PTH118 (Path takes "." out)
 
     def raised(self, message: str, *relative: str) -> Raised:
         """A finding about a file or folder of the model, as a whole."""
@@ -202,18 +188,10 @@ class Version(Listed):
             return {}
         return read if isinstance(read, dict) else {}
 
+    @remembered
     def artefact(self, backend: str, filename: str) -> Artefact:
         """What is known of an artefact without loading it; `Artefact.problem` says why nothing is."""
-        return _artefact(self.folder / filename, backend, self)
-
-
-def _artefact(path: Path, backend: str, version: Version) -> Artefact:
-    cache = version.__dict__.setdefault("_artefacts", {})
-    key = (backend, path.name)
-    if key not in cache:
-        cache[key] = read_artefact(path, backend, version.manifest)
-    found: Artefact = cache[key]
-    return found
+        return read_artefact(self.folder / filename, backend, self.manifest)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from modelyard_build.repository.lint.memo import remembered
 from modelyard_build.repository.lint.mends import without
 from modelyard_build.repository.lint.rule import Findings, Severity, Verdict, rule
 from modelyard_build.repository.lint.rules.schedulers import GRAPH_BACKENDS, batches_dynamically, scheduler
@@ -210,15 +211,12 @@ def shapes_never_share_a_batch(config: Config) -> Findings:
 _INTEGERS = ("TYPE_INT32", "TYPE_INT64")
 
 
+@remembered
 def _steps_of(repository: Repository) -> frozenset[str]:
-    """The models that an ensemble of the repository calls; read once."""
-    found = repository.__dict__.get("_scheduling_steps")
-    if found is None:
-        found = frozenset(
-            step.model_name
-            for model in repository.models.values()
-            if model.config is not None and "ensemble" in model.config.text
-            for step in model.config.message.ensemble_scheduling.step
-        )
-        repository.__dict__["_scheduling_steps"] = found
-    return found
+    """The models that an ensemble of the repository calls."""
+    return frozenset(
+        step.model_name
+        for model in repository.models.values()
+        if model.config is not None and "ensemble" in model.config.text
+        for step in model.config.message.ensemble_scheduling.step
+    )

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from modelyard_build.repository.layout import CONFIGS, FILENAME
+from modelyard_build.repository.lint.memo import remembered
 from modelyard_build.repository.lint.mends import without
 from modelyard_build.repository.lint.rule import Findings, Severity, Verdict, rule
 from modelyard_build.repository.lint.rules.tensor_texts import VARIABLE, brackets, did_you_mean, dtype_name
@@ -615,12 +616,14 @@ def optional_input_is_needed(config: Config) -> Findings:
                 )
 
 
+@remembered
 def _steps(config: Config) -> list[Step]:
     if not config.is_ensemble:
         return []
     return [Step(config, index, message) for index, message in enumerate(config.message.ensemble_scheduling.step)]
 
 
+@remembered
 def _graph(config: Config) -> Graph:
     """Of the steps that have all their parts; without any where one has not, which is told of already."""
     steps = _steps(config)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from modelyard_build.repository.lint.artefacts import Artefact, TensorInfo
+from modelyard_build.repository.lint.memo import remembered
 from modelyard_build.repository.lint.rule import Raised
 from modelyard_build.repository.lint.rules.tensor_texts import VARIABLE, Stated, stated_tensors
 from modelyard_build.repository.lint.subjects import Config
@@ -101,30 +102,28 @@ class Header:
 
 def headers(config: Config, backends: Sequence[str]) -> list[Header]:
     """The artefact of each served version, where a backend of these serves it and it tells its tensors."""
-    if config.backend not in backends:
-        return []
-    # Once for all rules: so are the mappings that each header makes.
-    found: list[Header] | None = config.__dict__.get("_headers")
-    if found is None:
-        found = config.__dict__["_headers"] = [
-            Header(config, artefact, title)
-            for title, artefact in artefacts(config)
-            if not artefact.problem and artefact.inputs is not None and artefact.outputs is not None
-        ]
-    return found
+    return _headers(config) if config.backend in backends else []
 
 
+# Once for all rules: so are the mappings that each header makes.
+@remembered
+def _headers(config: Config) -> list[Header]:
+    return [
+        Header(config, artefact, title)
+        for title, artefact in artefacts(config)
+        if not artefact.problem and artefact.inputs is not None and artefact.outputs is not None
+    ]
+
+
+@remembered
 def artefacts(config: Config) -> list[tuple[str, Artefact]]:
     """The artefacts of each served version that stand there, those that cannot be read too, by "1/model.onnx"."""
-    found: list[tuple[str, Artefact]] | None = config.__dict__.get("_artefacts")
-    if found is None:
-        found = config.__dict__["_artefacts"] = [
-            (f"{version.number}/{filename}", version.artefact(config.backend, filename))
-            for filename in filenames(config)
-            for version in config.served
-            if filename in version.entries
-        ]
-    return found
+    return [
+        (f"{version.number}/{filename}", version.artefact(config.backend, filename))
+        for filename in filenames(config)
+        for version in config.served
+        if filename in version.entries
+    ]
 
 
 def filenames(config: Config) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modelyard_build.repository.lint.memo import remembered
 from modelyard_build.repository.lint.subjects import Config
 from modelyard_build.repository.model_config import model_config_pb2
 
@@ -50,14 +51,12 @@ class Stated:
         return f"{self.kind} {self.name!r}" if self.name else f"{self.kind} {self.index}"
 
 
+@remembered
 def stated_tensors(config: Config) -> list[Stated]:
     """Every input, then every output."""
-    found: list[Stated] | None = config.__dict__.get("_stated_tensors")
-    if found is None:
-        inputs = [Stated("input", index, message) for index, message in enumerate(config.message.input)]
-        outputs = [Stated("output", index, message) for index, message in enumerate(config.message.output)]
-        found = config.__dict__["_stated_tensors"] = inputs + outputs
-    return found
+    inputs = [Stated("input", index, message) for index, message in enumerate(config.message.input)]
+    outputs = [Stated("output", index, message) for index, message in enumerate(config.message.output)]
+    return inputs + outputs
 
 
 def may_be_completed(config: Config) -> bool:
