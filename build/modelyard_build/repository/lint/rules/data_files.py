@@ -10,7 +10,14 @@ from typing import Any
 
 from modelyard_build.repository.lint.rule import Findings, Severity, Verdict, rule
 from modelyard_build.repository.lint.rules.headers import headers
-from modelyard_build.repository.lint.rules.tensor_texts import INVALID, VARIABLE, brackets, did_you_mean, dtype_name
+from modelyard_build.repository.lint.rules.tensor_texts import (
+    INVALID,
+    VARIABLE,
+    brackets,
+    did_you_mean,
+    dtype_name,
+    model_py_may_complete,
+)
 from modelyard_build.repository.lint.subjects import Config
 from modelyard_build.repository.text_format.binding import Path as FieldPath
 
@@ -408,6 +415,5 @@ def _keeps_its_batch(config: Config) -> bool:
     if not (config.message.input and config.message.output):
         return False
     if config.backend == "python":
-        artefacts = config.artefacts
-        return bool(artefacts) and not any(artefact.details.get("completes", True) for _, artefact in artefacts)
+        return not model_py_may_complete(config)
     return config.backend in ("onnxruntime", "pytorch")

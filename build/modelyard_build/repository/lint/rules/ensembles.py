@@ -12,7 +12,13 @@ from modelyard_build.repository.layout import CONFIGS, FILENAME
 from modelyard_build.repository.lint.memo import remembered
 from modelyard_build.repository.lint.mends import without
 from modelyard_build.repository.lint.rule import Findings, Severity, Verdict, rule
-from modelyard_build.repository.lint.rules.tensor_texts import VARIABLE, brackets, did_you_mean, dtype_name
+from modelyard_build.repository.lint.rules.tensor_texts import (
+    VARIABLE,
+    brackets,
+    did_you_mean,
+    dtype_name,
+    model_py_may_complete,
+)
 from modelyard_build.repository.lint.subjects import Config, Model
 
 # The model_version that means the newest.
@@ -650,8 +656,7 @@ def _tells_its_tensors(config: Config) -> bool:
     if not (config.message.input and config.message.output):
         return False
     if config.backend == "python":
-        artefacts = config.artefacts
-        return bool(artefacts) and not any(artefact.details.get("completes", True) for _, artefact in artefacts)
+        return not model_py_may_complete(config)
     return config.backend in _TAKE_WHAT_IS_LISTED or (
         config.backend == "openvino" and config.message.max_batch_size > 0
     )

@@ -63,8 +63,11 @@ def may_be_completed(config: Config) -> bool:
     """Whether the backend may fill in what a listed tensor lacks; also where it cannot be known."""
     if config.backend in _COMPLETE_NO_TENSOR:
         return False
-    if config.backend != "python":
-        return True
+    return config.backend != "python" or model_py_may_complete(config)
+
+
+def model_py_may_complete(config: Config) -> bool:
+    """Whether the model.py of a served version may complete the config; also where none tells."""
     artefacts = config.artefacts
     return not artefacts or any(artefact.details.get("completes", True) for _, artefact in artefacts)
 
