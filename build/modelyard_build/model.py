@@ -182,18 +182,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The task's own measure, on labelled data, of PyTorch and of the served model.
+    """The task's own measure, on real data, of PyTorch and of the served model.
 
     Attributes:
-        data: `data(files)`: the inputs (first dimension: items) and the true class index of each item (int64 [n]).
-        predict: `predict(outputs)`: the class index of each item (int64 [n]) from the served or reference outputs.
-        labels: the classes by index.
+        data: `data(files)`: the inputs (first dimension: items) and what is known of each item, which `figures` reads.
+        figures: `figures(outputs, truth)`: the task's figures by name, each from 0 to 1 and better when higher. See
+            `evaluations`.
         data_sha256: the hash of the evaluation data.
     """
 
-    data: Callable[[Mapping[str, Path]], tuple[Arrays, npt.NDArray[np.int64]]]
-    predict: Callable[[Arrays], npt.NDArray[np.int64]]
-    labels: tuple[str, ...]
+    data: Callable[[Mapping[str, Path]], tuple[Arrays, Array]]
+    figures: Callable[[Arrays, Array], Mapping[str, float]]
     data_sha256: str
 
 

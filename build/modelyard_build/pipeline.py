@@ -15,10 +15,10 @@ from typing import Any
 
 from modelyard_build import artefacts, models
 from modelyard_build.artefacts import Made, Workshop, make
-from modelyard_build.assets import cache_dir
+from modelyard_build.assets import cache_dir, fetch
 from modelyard_build.choice import Choice, choose, write_config
-from modelyard_build.errors import BuildError
-from modelyard_build.model import Model
+from modelyard_build.errors import AssetUnavailable, BuildError
+from modelyard_build.model import AnyModel, Model
 from modelyard_build.plan import Planned, plan
 from modelyard_build.progress import Progress
 from modelyard_build.proving import Proof, Prover
@@ -29,6 +29,7 @@ from modelyard_build.repository.hardware import hardware
 from modelyard_build.repository.manifest import Manifest
 from modelyard_build.repository.releases import target_release
 from modelyard_build.served import Serve
+from modelyard_build.sources import pinned_assets
 from modelyard_build.stage import stage
 
 
@@ -91,7 +92,7 @@ def build(
         BuildError: of any kind; nothing of the failing system is published.
     """
     with _exclusive(repository):
-        planned = plan(models.systems(names), repository, targets)
+        planned = plan(_obtainable(models.systems(names), names, progress), repository, targets)
         due = [item for item in planned if item.reason or item.additions or (targets and _unmeasured(item))]
         target = target_release()
         staged = {item.model.name: stage(item, target, progress) for item in due}
@@ -117,6 +118,27 @@ def build(
             for item in due
         }
         return [_result(item, published.get(item.model.name), quality if targets else "") for item in planned]
+
+
+def _obtainable(wanted: Sequence[AnyModel], names: Sequence[str], progress: Progress) -> list[AnyModel]:
+    """Fetches what the models are made from; a system whose files are gone is left out, where it was not asked for.
+
+    Raises:
+        AssetUnavailable: a file of a system that was asked for is gone.
+    """
+    lost: set[Path] = set()
+    for model in wanted:
+        file = models.declared_in(model)
+        if file in lost:
+            continue
+        try:
+            fetch(pinned_assets(model), progress.say)
+        except AssetUnavailable as error:
+            if names:
+                raise
+            lost.add(file)
+            progress.say(f"{file.stem}: skipped: {error}")
+    return [model for model in wanted if models.declared_in(model) not in lost]
 
 
 def _unmeasured(planned: Planned) -> bool:

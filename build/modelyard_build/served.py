@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from modelyard_build.errors import VerificationFailed
 from modelyard_build.model import Array, Arrays, Ensemble, Evaluation, PythonModel, Tensor
@@ -142,13 +141,15 @@ def evaluate(
     """The task's figures of PyTorch and of the served model, and the verdict on what was lost.
 
     Returns:
-        accuracy and macro-averaged F1 (0 to 1) of both, and precision, recall and F1 of each class as served.
+        The figures (0 to 1) of both, by name.
 
     Raises:
         VerificationFailed: a figure is worse than PyTorch's by more than the class allows.
     """
-    expected, served = evaluation.predict(reference), evaluation.predict(answers)
-    figures = {"pytorch": _figures(truth, expected), "served": _figures(truth, served)}
+    figures = {
+        "pytorch": dict(evaluation.figures(reference, truth)),
+        "served": dict(evaluation.figures(answers, truth)),
+    }
     for name, value in figures["pytorch"].items():
         lost = 100 * (value - figures["served"][name])
         if lost > quality.max_metric_loss:
@@ -156,32 +157,4 @@ def evaluate(
                 f"{served_as}: {name} is {figures['served'][name]:.4f} as served and {value:.4f} in PyTorch: "
                 f"{lost:.2f} points are lost, the class {quality.name} allows {quality.max_metric_loss}."
             )
-    return {
-        **figures,
-        "items": len(truth),
-        "data_sha256": evaluation.data_sha256,
-        "classes": _per_class(truth, served, evaluation.labels),
-        "differing_predictions": int((expected != served).sum()),
-    }
-
-
-def _figures(truth: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> dict[str, float]:
-    from sklearn.metrics import accuracy_score, f1_score
-
-    return {
-        "accuracy": float(accuracy_score(truth, predicted)),
-        "macro_f1": float(f1_score(truth, predicted, average="macro")),
-    }
-
-
-def _per_class(
-    truth: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], labels: tuple[str, ...]
-) -> dict[str, dict[str, float]]:
-    from sklearn.metrics import precision_recall_fscore_support
-
-    columns = precision_recall_fscore_support(truth, predicted, labels=range(len(labels)), zero_division=0.0)
-    names = ("precision", "recall", "f1", "items")
-    return {
-        label: {name: round(float(column[index]), 4) for name, column in zip(names, columns, strict=True)}
-        for index, label in enumerate(labels)
-    }
+    return {**figures, "items": len(truth), "data_sha256": evaluation.data_sha256}

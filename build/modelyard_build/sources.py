@@ -26,6 +26,8 @@ _PLUMBING = {
     "model",
     "errors",
     "assets",
+    "packages",
+    "evaluations",
     "models",
     "repository",
     "steps",
@@ -79,7 +81,7 @@ def _callables(model: AnyModel) -> Iterator[Callable[..., Any]]:
         if callable(value):
             yield value
     if isinstance(model, Ensemble) and model.evaluation:
-        yield from (model.evaluation.data, model.evaluation.predict)
+        yield from (model.evaluation.data, model.evaluation.figures)
 
 
 def _with_callees(names: set[str], functions: Mapping[str, ast.FunctionDef]) -> set[str]:

@@ -10,12 +10,12 @@ from tritonclient.grpc import model_config_pb2
 
 from modelyard_build.errors import ConfigContradiction
 from modelyard_build.model import AnyModel, Tensor
-from modelyard_build.models import MODELS, find
+from modelyard_build.models import all_models, find
 from modelyard_build.repository import config
 from support.small_models import POOLER
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", all_models(), ids=lambda model: model.name)
 def test_a_written_config_agrees_with_its_model(model: AnyModel, tmp_path: Path) -> None:
     """Every listed model's own config parses and contradicts nothing."""
     path = tmp_path / "config.pbtxt"

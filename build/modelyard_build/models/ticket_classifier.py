@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard_build.datasets import complaints
+from modelyard_build.evaluations import classification
 from modelyard_build.model import Arrays, Ensemble, Evaluation, Model, Tensor
 from modelyard_build.models import minilm_tokenizer
 from modelyard_build.nets import minilm_assets
@@ -46,12 +47,6 @@ def evaluation_data(files: Mapping[str, Path]) -> tuple[Arrays, npt.NDArray[np.i
     return {"text": texts.reshape(-1, 1)}, data.labels[order]
 
 
-def predicted_class(outputs: Arrays) -> npt.NDArray[np.int64]:
-    """The most probable class of each row."""
-    classes: npt.NDArray[np.int64] = outputs["probabilities"].argmax(-1)
-    return classes
-
-
 TOKENIZER = minilm_tokenizer.declare("ticket_classifier_tokenizer", MAX_LENGTH)
 
 ENCODER = Model(
@@ -80,8 +75,7 @@ ENSEMBLE = Ensemble(
     max_batch_size=minilm_tokenizer.MAX_BATCH_SIZE,
     evaluation=Evaluation(
         data=evaluation_data,
-        predict=predicted_class,
-        labels=LABELS,
+        figures=classification("probabilities"),
         data_sha256=complaints.TEST.sha256,
     ),
 )

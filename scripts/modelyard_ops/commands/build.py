@@ -52,6 +52,7 @@ def build(
     this machine that run on the repository load what is new.
     """
     from modelyard_build import pipeline
+    from modelyard_build.models import check_readable
 
     progress = ConsoleProgress()
     asked = [name.strip() for name in targets.split(",") if name.strip()]
@@ -66,6 +67,8 @@ def build(
     _show_time(progress.seconds)
     for line in loaded:
         stdout.print(line, soft_wrap=True)
+    if not models:
+        check_readable()
 
 
 def _show(result: Result) -> None:
@@ -103,12 +106,8 @@ def _show_version(result: Result) -> None:
     stdout.print(line, soft_wrap=True)
     if result.metrics:
         served, pytorch = result.metrics["served"], result.metrics["pytorch"]
-        stdout.print(
-            f"  on {result.metrics['items']} held-out items, served / PyTorch: "
-            f"accuracy {served['accuracy']:.4f} / {pytorch['accuracy']:.4f}, "
-            f"macro-F1 {served['macro_f1']:.4f} / {pytorch['macro_f1']:.4f}",
-            soft_wrap=True,
-        )
+        figures = ", ".join(f"{name} {served[name]:.4f} / {value:.4f}" for name, value in pytorch.items())
+        stdout.print(f"  on {result.metrics['items']} held-out items, served / PyTorch: {figures}", soft_wrap=True)
 
 
 def _show_time(taken: Mapping[str, float]) -> None:

@@ -18,6 +18,7 @@ from modelyard_ops.paths import DEFAULT_REPOSITORY
 if TYPE_CHECKING:
     from modelyard_server.process import TritonServer
 
+SYSTEMS = ("text_embedder", "ticket_classifier")
 QUERIES = (
     "Somebody opened an account in my name",
     "The bank raised my monthly house payment without telling me",
@@ -41,7 +42,7 @@ def demo(
     from modelyard_ops.machine import announced_config_name
 
     _heading("Build: PyTorch to verified versions")
-    build([], repository, targets="", quality=Quality.near, as_json=False)
+    build(list(SYSTEMS), repository, targets="", quality=Quality.near, as_json=False)
     _heading("Serve: the real Triton on this machine")
     with server_on_free_ports(repository, announced_config_name(repository, None)) as server:
         stdout.print(f"gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url}")

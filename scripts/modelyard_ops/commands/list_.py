@@ -20,7 +20,7 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON on stdout.")] = False,
 ) -> None:
     """Every model that can be built, its newest version, and whether that is up to date with the source."""
-    from modelyard_build.models import MODELS
+    from modelyard_build.models import all_models, declared
     from modelyard_build.plan import plan
 
     rows = [
@@ -30,7 +30,12 @@ def list_(
             "state": _state(item),
             "summary": item.model.summary,
         }
-        for item in plan(MODELS, repository)
+        for item in plan(all_models(), repository)
+    ]
+    rows += [
+        {"model": system.name, "version": None, "state": f"cannot be read: {system.broken}", "summary": ""}
+        for system in declared()
+        if system.broken
     ]
     if as_json:
         print_json(rows)

@@ -15,7 +15,7 @@ from modelyard_build.repository.lint.instance_groups import (
     stated_groups,
 )
 from modelyard_build.repository.lint.rule import Findings, Severity, Verdict, rule
-from modelyard_build.repository.lint.rules.values import quoted, whole_number
+from modelyard_build.repository.lint.rules.values import parameter, quoted, whole_number
 from modelyard_build.repository.lint.server_arguments import options
 from modelyard_build.repository.lint.subjects import Config
 
@@ -89,9 +89,9 @@ def more_threads_than_cores(config: Config) -> Findings:
     machine = config.settings.machine
     key = _THREADS.get(config.backend, "")
     instances = cpu_instances(config)
-    if machine is None or not machine.cores or not instances or key not in config.message.parameters:
+    if machine is None or not machine.cores:
         return
-    threads = whole_number(config.message.parameters[key].string_value)
+    threads = whole_number(parameter(config, key))
     if instances * threads > machine.cores:
         yield config.raised(
             f"{instances} instance(s) with {threads} threads each are {instances * threads} threads, and "

@@ -7,7 +7,7 @@ from collections import Counter
 from modelyard_build.repository.lint.backend_parameters import Described, close, described, expected
 from modelyard_build.repository.lint.instance_groups import GPU, devices
 from modelyard_build.repository.lint.rule import Findings, Raised, Severity, Verdict, rule
-from modelyard_build.repository.lint.rules.values import quoted
+from modelyard_build.repository.lint.rules.values import parameter, quoted
 from modelyard_build.repository.lint.subjects import Config
 from modelyard_build.repository.text_format.syntax import Field, Listing, Message, Scalar
 
@@ -41,10 +41,10 @@ def parameter_value_is_refused(config: Config) -> Findings:
         return
     on_gpu = GPU in devices(config)
     for key, value in config.message.parameters.items():
-        parameter = table["parameters"].get(key)
-        if parameter is None or (parameter.get("device") == "GPU" and not on_gpu):
+        known = table["parameters"].get(key)
+        if known is None or (known.get("device") == "GPU" and not on_gpu):
             continue
-        if wanted := expected(parameter, value.string_value):
+        if wanted := expected(known, value.string_value):
             yield config.raised(
                 f"{key} is {quoted(value.string_value)}, and the {config.backend} backend expects {wanted}",
                 "parameters",
@@ -92,7 +92,7 @@ def environment_is_missing(config: Config) -> Findings:
 
     Only a path in the model's own folder is looked at, `$$TRITON_MODEL_DIRECTORY/…`: others are the server's.
     """
-    path = config.message.parameters[_ENVIRONMENT].string_value if _ENVIRONMENT in config.message.parameters else ""
+    path = parameter(config, _ENVIRONMENT)
     first = path.removeprefix(_MODEL_FOLDER).strip("/").partition("/")[0]
     if config.backend != "python" or not path.startswith(_MODEL_FOLDER) or first in ("", ".", ".."):
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modelyard_build.repository.lint.rule import Findings, Severity, Verdict, rule
 from modelyard_build.repository.lint.rules.tensor_texts import INVALID, dtype_name, may_be_completed, stated_tensors
+from modelyard_build.repository.lint.rules.values import parameter
 from modelyard_build.repository.lint.subjects import Config
 
 _DTYPES = {
@@ -186,14 +187,10 @@ def openvino_serves_whole_batches(config: Config) -> Findings:
     With `ENABLE_BATCH_PADDING` it takes fewer, too.
     """
     size = config.message.max_batch_size
-    padding = config.message.parameters["ENABLE_BATCH_PADDING"].string_value if _has_padding(config) else ""
+    padding = parameter(config, "ENABLE_BATCH_PADDING")
     if config.backend == "openvino" and size > 1 and padding.lower() != "yes":
         yield config.raised(
             f"max_batch_size is {size}, and without the parameter ENABLE_BATCH_PADDING: YES every batch of fewer "
             f"than {size} is refused",
             "max_batch_size",
         )
-
-
-def _has_padding(config: Config) -> bool:
-    return "ENABLE_BATCH_PADDING" in config.message.parameters

@@ -20,6 +20,7 @@ from modelyard_build.repository.lint.rules.headers import (
     served_profiles,
 )
 from modelyard_build.repository.lint.rules.tensor_texts import VARIABLE, Stated, brackets, stated_tensors
+from modelyard_build.repository.lint.rules.values import parameter
 from modelyard_build.repository.lint.subjects import Config
 
 # What the onnxruntime backend makes of max_batch_size 0 where it completes it.
@@ -170,9 +171,7 @@ def _comparable(header: Header) -> Iterator[tuple[Stated, tuple[int, ...]]]:
 
 def _reshapes(config: Config) -> bool:
     """Whether the openvino backend gives the model the dims of the config first."""
-    parameters = config.message.parameters
-    key = "RESHAPE_IO_LAYERS"
-    return config.backend == "openvino" and key in parameters and parameters[key].string_value.lower() == "yes"
+    return config.backend == "openvino" and parameter(config, "RESHAPE_IO_LAYERS").lower() == "yes"
 
 
 class _Judgement(enum.Enum):

@@ -1,0 +1,108 @@
+"""What a stranger's model is opened as, whatever it came as. One file of `origins/` for each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelyard_build.model import Arrays
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which values an input may take, for inputs of any size to be drawn like the example.
+
+    Attributes:
+        low: integers: the smallest.
+        high: integers: one more than the largest. Where both are 0 the example's own values are drawn from.
+        ones: an input that is a mask: 1 everywhere but for a padded end of some rows.
+    """
+
+    low: int = 0
+    high: int = 0
+    ones: bool = False
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What is known of a dimension before it is tried.
+
+    Attributes:
+        name: what the axis is called ("sequence").
+        min: the smallest size.
+        max: the largest size.
+    """
+
+    name: str
+    min: int
+    max: int
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user said on the command line.
+
+    Attributes:
+        name: the Triton model name that is to be.
+        origin: `--from`: a path, `path.py:Class`, or a Hugging Face name.
+        weights: a safetensors or `weights_only` checkpoint, where the origin is a class.
+        example: a .npz file of named inputs, items along the first dimension.
+        inputs: inputs by name, where there is no example: dtype and dims without the batch.
+        architecture: for a Hugging Face folder, the class to load it as ("AutoModelForSequenceClassification"); empty:
+            what its config names.
+    """
+
+    name: str
+    origin: str
+    weights: Path | None = None
+    example: Path | None = None
+    inputs: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    architecture: str = ""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A module that runs, one example for it, and how a declaration is to make it again.
+
+    Attributes:
+        module: eval mode, float32, on the CPU. It takes the example's arrays as tensors, by keyword; it may return
+            anything that torch's pytree knows.
+        example: real or drawn inputs of two items or more, by parameter name; the first dimension is the batch.
+        load: the body of the declaration's `load(files)`, in Python, that ends in `return module`; imports inside.
+        assets: the user's files that `load` reads, by the name under which it gets them.
+        draws: how each input is drawn at other sizes; one that is not named varies around the example.
+        limits: what is known of dimensions, by input and by dimension (0 is the batch).
+        summary: one line for people.
+        output_names: names for outputs that have none of their own, in order; empty: they are found.
+        graph: the asset that is the ONNX graph itself, where nothing is to be exported; empty otherwise.
+    """
+
+    module: nn.Module
+    example: Arrays
+    load: str
+    assets: Mapping[str, Path]
+    draws: Mapping[str, Draw] = field(default_factory=dict)
+    limits: Mapping[str, Mapping[int, Limit]] = field(default_factory=dict)
+    summary: str = ""
+    output_names: tuple[str, ...] = ()
+    graph: str = ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A kind of origin.
+
+    Attributes:
+        name: for people ("a Hugging Face folder").
+        knows: whether a wish's origin is of this kind; looks at names and first bytes only, and never raises.
+        open: opens it; raises AdoptionFailed in words for whatever is wrong with it.
+    """
+
+    name: str
+    knows: Callable[[Wish], bool]
+    open: Callable[[Wish], Opened]

