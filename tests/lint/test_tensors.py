@@ -69,11 +69,11 @@ def engine(version: Path, record: dict[str, Any] | None = None, *names: str) -> 
     (version / "manifest.json").write_text(json.dumps({"candidates": candidates}))
 
 
-def engine_config(size: int | None = 8, dims: str = "[ 4 ]", more: str = "") -> str:
+def engine_config(size: int | None = 8, dims: str = "[ 4 ]", more: str = "", backend: str = "tensorrt_rtx") -> str:
     """A config of an engine."""
     x, y = (text.replace("[ 4 ]", dims) for text in (X, Y))
     batch = "" if size is None else f"max_batch_size: {size}\n"
-    return f'backend: "tensorrt_rtx"\n{batch}{x}\n{y}\n{more}\n'
+    return f'backend: "{backend}"\n{batch}{x}\n{y}\n{more}\n'
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,18 @@ def test_the_served_profile_decides_the_batch(
     """Without `profile` the first; of several the largest."""
     engine(version)
     group = f"instance_group {{ kind: KIND_GPU profile: [ {profiles} ] }}"
-    assert codes(tmp_path, engine_config(size, more=group)) == expected
+    assert codes(tmp_path, engine_config(size, more=group, backend="tensorrt")) == expected
+
+
+@pytest.mark.parametrize("group", ["", "instance_group { kind: KIND_GPU }"])
+def test_an_rtx_engine_serves_all_its_profiles(group: str, version: Path, tmp_path: Path) -> None:
+    """Triton refuses to be told of them, so that the largest batch of all counts, stated or completed."""
+    engine(version)
+    assert codes(tmp_path, engine_config(32, more=group)) == []
+    (above,) = findings(tmp_path, engine_config(33, more=group))
+    assert "takes at most 32" in above.message
+    (completed,) = findings(tmp_path, engine_config(None, more=group))
+    assert "it becomes 32" in completed.message
 
 
 def test_an_engine_completes_the_batch_where_dims_leave_it_out(version: Path, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from modelyard_build.repository.text_format.syntax import Listing, Scalar
 Bounds = tuple[tuple[int, ...], tuple[int, ...]]
 Profile = dict[str, Bounds]
 ENGINES = ("tensorrt", "tensorrt_rtx")
+# Triton refuses `profile` of the other engines' backend, which serves all that an engine has.
+_NAMES_PROFILES = ("tensorrt",)
 # Backends that convert no type.
 SAME_TYPE = ("onnxruntime", *ENGINES)
 # Backends whose artefacts tell names and shapes.
@@ -158,11 +160,12 @@ def replaced(config: Config, path: tuple[str | int, ...], text: str) -> tuple[Ed
 
 
 def served_profiles(header: Header) -> list[list[Profile]]:
-    """The profiles of each instance group: those that it names, or the first."""
+    """The profiles of each instance group: those that it names, else the first, or all where none can be named."""
     profiles: Sequence[Profile] = header.artefact.details.get("profiles", ())
+    unnamed = [0] if header.config.backend in _NAMES_PROFILES else list(range(len(profiles)))
     chosen = []
     for names in [group.profile for group in header.config.message.instance_group] or [()]:
-        numbers = [int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 9] or [0]
+        numbers = [int(name) for name in names if name.isascii() and name.isdigit() and len(name) < 9] or unnamed
         chosen.append([profiles[number] for number in numbers if number < len(profiles)])
     return chosen
 

@@ -117,7 +117,10 @@ def output_is_not_as_declared(config: Config) -> Findings:
     verdict=Verdict.UNSEEN,
 )
 def batch_above_profile(config: Config) -> Findings:
-    """An engine takes at most the largest batch of its optimization profile; without `profile` that is profile 0."""
+    """An engine takes at most the largest batch of the optimization profiles that are served.
+
+    Without `profile` TensorRT serves profile 0 alone; TensorRT-RTX serves all of the engine's.
+    """
     return once(_above_profile(header) for header in headers(config, ENGINES))
 
 
