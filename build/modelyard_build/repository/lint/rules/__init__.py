@@ -38,6 +38,7 @@ from modelyard_build.repository.lint.rules import (
     tensors,
     torchscript,
     versions,
+    warmup,
 )
 
 RULES: tuple[Rule, ...] = (
@@ -72,12 +73,12 @@ RULES: tuple[Rule, ...] = (
     data_files.data_file_is_missing,
     data_files.data_file_is_short,
     data_files.data_file_is_long,
-    data_files.sample_does_not_fit,
-    data_files.sample_lacks_an_input,
-    data_files.sample_has_an_unknown_input,
-    data_files.sample_is_too_large,
-    data_files.sample_is_skipped,
-    data_files.sample_without_data,
+    warmup.sample_does_not_fit,
+    warmup.sample_lacks_an_input,
+    warmup.sample_has_an_unknown_input,
+    warmup.sample_is_too_large,
+    warmup.sample_is_skipped,
+    warmup.sample_without_data,
     data_files.labels_are_missing,
     data_files.labels_do_not_fit,
     layout.metric_tag_is_refused,
