@@ -1,0 +1,216 @@
+"""A first config.pbtxt out of a model's declaration, with a comment at each setting that an operator may change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from modelyard_build.model import AnyModel, DynamicBatching, Ensemble, Model, PythonModel, Tensor
+from modelyard_build.repository import cc_model_filenames
+from modelyard_build.repository.layout import DEFAULT_FILENAMES
+
+# config.pbtxt names strings differently from the protocol; every other datatype only gets a prefix.
+_DATA_TYPES = {"BYTES": "TYPE_STRING"}
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The lines of a config that depend on the artefact that is served.
+
+    Attributes:
+        backend: Triton's name of the backend.
+        filename: the artefact's main file in the version folder.
+        platform: where the backend tells kinds of files apart by it.
+        instance_kind: the `kind` of the instance_group.
+        parameters: beyond those that every artefact of the backend has.
+        cpu_accelerator: the CPU execution accelerator's name.
+        gpu_accelerator: the GPU execution accelerator's name and parameters.
+        plans: a plan's file for each compute capability, in place of `filename`.
+        profiles: how many optimization profiles the artefact has.
+    """
+
+    backend: str = "onnxruntime"
+    filename: str = "model.onnx"
+    platform: str = ""
+    instance_kind: str = "KIND_AUTO"
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    cpu_accelerator: str = ""
+    gpu_accelerator: tuple[str, Mapping[str, str]] | None = None
+    plans: Mapping[str, str] = field(default_factory=dict)
+    profiles: int = 1
+
+
+PORTABLE = Serving()
+
+
+def data_type(tensor: Tensor) -> str:
+    """The tensor's `data_type` in config.pbtxt."""
+    return _DATA_TYPES.get(tensor.dtype, f"TYPE_{tensor.dtype}")
+
+
+def render(
+    model: AnyModel, warmup: Sequence[Tensor] = (), serving: Serving = PORTABLE, notes: Sequence[str] = ()
+) -> str:
+    """A first config with a comment at each setting that an operator may want to change.
+
+    Args:
+        model: the declaration.
+        warmup: the inputs for which warmup files stand, each with its fixed dims.
+        serving: for a PyTorch model, the artefact that is served.
+        notes: lines for the head of the file: why it says what it says.
+    """
+    parts = [f"# {model.summary}.", *(f"# {note}" for note in notes), *_kind(model, serving)]
+    parts += ["", f"max_batch_size: {model.max_batch_size}"]
+    parts += [_tensors("input", model.inputs), _tensors("output", model.outputs)]
+    if isinstance(model, Ensemble):
+        parts += ["", _steps(model)]
+    else:
+        parts += ["", _batching(model.dynamic_batching), "", _instances(model, serving)]
+        if isinstance(model, PythonModel):
+            parts += ["", *_parameters(model)]
+        elif settings := _settings(serving):
+            parts += ["", *settings]
+        if warmup:
+            parts += ["", _warmup(warmup)]
+    return "\n".join([*parts, "", _VERSION_POLICY, ""])
+
+
+def _kind(model: AnyModel, serving: Serving) -> list[str]:
+    if isinstance(model, Ensemble):
+        return ['platform: "ensemble"']
+    if isinstance(model, PythonModel):
+        return ['backend: "python"']
+    lines = [f'backend: "{serving.backend}"']
+    lines += [f'platform: "{serving.platform}"'] if serving.platform else []
+    if serving.plans:
+        return [*lines, cc_model_filenames.render(serving.plans)]
+    named = serving.filename != DEFAULT_FILENAMES[serving.backend]
+    return [*lines, f'default_model_filename: "{serving.filename}"'] if named else lines
+
+
+def _tensors(role: str, tensors: Iterable[Tensor]) -> str:
+    rows = []
+    for tensor in tensors:
+        labels = ', label_filename: "labels.txt"' if tensor.labels else ""
+        dims = ", ".join(map(str, tensor.config_dims))
+        rows.append(f'  {{ name: "{tensor.name}", data_type: {data_type(tensor)}, dims: [ {dims} ]{labels} }}')
+    return f"{role} [\n" + ",\n".join(rows) + "\n]"
+
+
+def _batching(batching: DynamicBatching) -> str:
+    return f"""\
+# Without this block Triton runs every request on its own. Requests that wait are joined up to max_batch_size;
+# preferred_batch_size is left out on purpose: it would cap the batches.
+dynamic_batching {{
+  # How long the first request of a batch may wait for company. A lone request always waits this long.
+  max_queue_delay_microseconds: {batching.max_queue_delay_microseconds}
+  default_queue_policy {{
+    # Requests that may wait; the next one is refused at once instead of making all of them late.
+    max_queue_size: {batching.max_queue_size}
+    # A request that waited longer is refused: its caller has given up. 0 waits for ever.
+    default_timeout_microseconds: {batching.default_timeout_microseconds}
+    # A request may ask for less: a client's deadline counts here too. (Triton takes only a timeout below the default.)
+    allow_timeout_override: true
+    timeout_action: REJECT
+  }}
+}}"""
+
+
+def _instances(model: Model | PythonModel, serving: Serving) -> str:
+    if isinstance(model, PythonModel):
+        return f"""\
+# Instances are processes that run batches side by side.
+instance_group [ {{ count: {model.instance_count}, kind: KIND_CPU }} ]"""
+    # Triton serves profile 0 alone unless each is listed.
+    listed = ", ".join(f'"{number}"' for number in range(serving.profiles))
+    profiles = f", profile: [ {listed} ]" if serving.profiles > 1 else ""
+    group = f"instance_group [ {{ count: {model.instance_count}, kind: {serving.instance_kind}{profiles} }} ]"
+    why = "# Two instances: one computes while the other takes its inputs and sends its answers."
+    if serving.instance_kind == "KIND_AUTO":
+        why += " KIND_AUTO: on each GPU where there\n# are any, else on the CPU."
+    if serving.backend != "onnxruntime":
+        return f"{why}\n{group}"
+    return f"""\
+{why}
+{group}
+# Each may use every core (0), so that a lone request is fast. In NVIDIA's container on a CPU the threads of both
+# instances spin while they wait and take the cores from one another: there set count to 1.
+parameters {{ key: "intra_op_thread_count", value: {{ string_value: "0" }} }}"""
+
+
+# What an operator must know of a backend's settings.
+_REMARKS = {
+    "ENABLE_BATCH_PADDING": """\
+# NVIDIA's container computes every batch at max_batch_size, filling it up, and refuses one that is not full without
+# this setting. There a smaller max_batch_size, here and in the ensemble, makes a lone request quicker; the embedded
+# server computes what is there.""",
+    "NUM_STREAMS": """\
+# A stream for each instance: batches side by side, each on its share of the cores, which makes the most of them. 1: all
+# cores for one batch, so that a lone request is quicker.""",
+    "HINT_BF16": "# Products in bfloat16, sums in float32; needs a CPU that multiplies bfloat16 itself to be worth it.",
+    "INFERENCE_MODE": "# Without autograd's bookkeeping.",
+}
+
+
+def _settings(serving: Serving) -> list[str]:
+    lines = []
+    for key, value in serving.parameters.items():
+        lines += [_REMARKS[key]] if key in _REMARKS else []
+        lines.append(f'parameters {{ key: "{key}", value: {{ string_value: "{value}" }} }}')
+    if serving.cpu_accelerator:
+        lines.append(_accelerator("cpu", serving.cpu_accelerator, {}))
+    if serving.gpu_accelerator:
+        lines.append(_accelerator("gpu", *serving.gpu_accelerator))
+    return lines
+
+
+def _accelerator(device: str, name: str, parameters: Mapping[str, str]) -> str:
+    rows = [f'\n      parameters {{ key: "{key}", value: "{value}" }}' for key, value in parameters.items()]
+    inner = f'name: "{name}"' + "".join(rows)
+    return f"""\
+optimization {{
+  execution_accelerators {{
+    {device}_execution_accelerator [ {{
+      {inner}
+    }} ]
+  }}
+}}"""
+
+
+def _parameters(model: PythonModel) -> list[str]:
+    rows = [
+        f'parameters {{ key: "{key}", value: {{ string_value: "{value}" }} }}'
+        for key, value in model.parameters.items()
+    ]
+    return ["# What the step reads; the head of the version's model.py says what each of them does.", *rows]
+
+
+def _steps(model: Ensemble) -> str:
+    steps = []
+    for step in model.steps:
+        lines = [f'    model_name: "{step.model}"', "    model_version: -1 # the newest that is loaded"]
+        lines += [f'    input_map {{ key: "{key}", value: "{value}" }}' for key, value in step.input_map.items()]
+        lines += [f'    output_map {{ key: "{key}", value: "{value}" }}' for key, value in step.output_map.items()]
+        steps.append("  step {\n" + "\n".join(lines) + "\n  }")
+    return "ensemble_scheduling {\n" + "\n".join(steps) + "\n}"
+
+
+def _warmup(inputs: Sequence[Tensor]) -> str:
+    rows = [
+        f'  inputs {{ key: "{tensor.name}", value: {{ data_type: {data_type(tensor)}, '
+        f'dims: [ {", ".join(map(str, tensor.config_dims))} ], input_data_file: "{tensor.name}" }} }}'
+        for tensor in inputs
+    ]
+    return "\n".join(
+        [
+            "# A real sample out of warmup/ runs before the model is called ready: the first caller pays no start-up.",
+            'model_warmup { name: "real sample", batch_size: 1',
+            *rows,
+            "}",
+        ]
+    )
+
+
+_VERSION_POLICY = """\
+# The newest version serves; it is loaded before the one before it is let go.
+version_policy: { latest { num_versions: 1 } }"""
