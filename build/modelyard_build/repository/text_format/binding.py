@@ -6,47 +6,31 @@ The rules are those of protobuf's C++ parser, by which Triton reads; its descrip
 from __future__ import annotations
 
 import contextlib
-import difflib
 import itertools
 import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message as Proto
 
-from modelyard_build.repository.text_format.strings import unescaped
+from modelyard_build.repository.text_format.names import fields_of, unknown_field
+from modelyard_build.repository.text_format.scalars import Refused, scalar
 from modelyard_build.repository.text_format.syntax import (
     Document,
     Field,
     Listing,
     Message,
     Problem,
-    Scalar,
     Value,
     clipped,
 )
 
 # Names of fields, with the index of an element or the key of a map's entry after the name of what repeats.
 Path = tuple[str | int, ...]
-
-_INTEGERS = {
-    FieldDescriptor.CPPTYPE_INT32: (-(1 << 31), (1 << 31) - 1),
-    FieldDescriptor.CPPTYPE_INT64: (-(1 << 63), (1 << 63) - 1),
-    FieldDescriptor.CPPTYPE_UINT32: (0, (1 << 32) - 1),
-    FieldDescriptor.CPPTYPE_UINT64: (0, (1 << 64) - 1),
-}
-_FLOATS = {FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE}
-_BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False, "f": False}
-_INTEGER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
-# More digits than any field holds; Python refuses to convert thousands of them.
-_MOST_DIGITS = 20
 # A text that is something else altogether has a problem at every word; nobody reads on.
 _MOST_PROBLEMS = 100
-_LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +80,6 @@ def bind(document: Document, message: Proto) -> Bound:
     return bound
 
 
-class _Refused(Exception):
-    """A value that does not fit its field."""
-
-
 class _TooMany(Exception):
     """More problems than anybody reads."""
 
@@ -113,7 +93,7 @@ class _Binder:
         self._lost: set[Path] = set()
 
     def fields(self, fields: list[Field], message: Any, path: Path) -> None:
-        known = _fields_of(message.DESCRIPTOR)
+        known = fields_of(message.DESCRIPTOR)
         for stated in fields:
             described = known.get(stated.name)
             if described is None:
@@ -218,14 +198,12 @@ class _Binder:
 
     def _assign(self, value: Value, described: FieldDescriptor, assign: Callable[[Any], None]) -> bool:
         try:
-            if not isinstance(value, Scalar):
-                raise _Refused(f"{described.name} is {_wanted(described)}, not a message")
-            assign(_scalar(value, described))
+            assign(scalar(value, described))
         except UnicodeDecodeError as error:
             said = f"{described.name} is not UTF-8 at its byte {error.start}; Triton reads an empty string"
             self._bound.lost.append(Problem(said, value.start, value.end))
             assign("")
-        except _Refused as refused:
+        except Refused as refused:
             self._problem(str(refused), value)
             return False
         return True
@@ -252,156 +230,3 @@ def _other_of_oneof(message: Any, described: FieldDescriptor) -> str | None:
         return None
     found = message.WhichOneof(described.containing_oneof.name)
     return None if found == described.name else found
-
-
-@cache
-def _fields_of(descriptor: Descriptor) -> dict[str, FieldDescriptor]:
-    return dict(descriptor.fields_by_name)
-
-
-def _scalar(value: Scalar, described: FieldDescriptor) -> Any:
-    """A value as the field has it.
-
-    Raises:
-        _Refused: it does not fit.
-    """
-    text = value.pieces[0]
-    kind = described.cpp_type
-    if described.enum_type is not None:
-        return _enum(value, described, described.enum_type.values_by_name)
-    if kind == FieldDescriptor.CPPTYPE_STRING:
-        if value.kind != "string":
-            raise _Refused(f'{described.name} is a string: write "{clipped(text)}"')
-        return _string(value, described)
-    if value.kind == "string":
-        raise _Refused(f"{described.name} is {_wanted(described)}, not a string: take the quotes away")
-    if kind == FieldDescriptor.CPPTYPE_BOOL:
-        return _bool(value, described)
-    if kind in _FLOATS:
-        return _float(value, described)
-    return _integer(value, described, *_INTEGERS[kind])
-
-
-def _integer(value: Scalar, described: FieldDescriptor, low: int, high: int) -> int:
-    text = value.pieces[0]
-    if value.kind != "number" or not _INTEGER.fullmatch(text):
-        raise _Refused(f"{described.name} is {_wanted(described)}, not {_written(value)}")
-    if value.negative and low == 0:
-        raise _Refused(f"{described.name} is {_wanted(described)} without a minus, not {_written(value)}")
-    number = _number(text)
-    if number is None or not low <= (number := -number if value.negative else number) <= high:
-        raise _Refused(f"{described.name} is {_wanted(described)} from {low} to {high}; {_written(value)} is outside")
-    return number
-
-
-def _number(text: str) -> int | None:
-    """Decimal, hexadecimal or octal; None where no field could hold it."""
-    if text[:2] in ("0x", "0X"):
-        return int(text, 16)
-    if text[0] == "0":
-        return int(text, 8)
-    return int(text) if len(text) <= _MOST_DIGITS else None
-
-
-def _float(value: Scalar, described: FieldDescriptor) -> float:
-    text = value.pieces[0]
-    sign = -1.0 if value.negative else 1.0
-    if value.kind == "identifier" and text.lower() in ("inf", "infinity", "nan"):
-        return sign * float(text)
-    if value.kind != "number" or text[:2] in ("0x", "0X") or re.fullmatch(r"0[0-9]+", text):
-        raise _Refused(f"{described.name} is {_wanted(described)}, not {_written(value)}")
-    return sign * float(text.rstrip("fF"))
-
-
-def _bool(value: Scalar, described: FieldDescriptor) -> bool:
-    text = value.pieces[0]
-    if not value.negative:
-        if value.kind == "number" and _INTEGER.fullmatch(text) and (number := _number(text)) in (0, 1):
-            return number == 1
-        if value.kind == "identifier" and text in _BOOLS:
-            return _BOOLS[text]
-    raise _Refused(f"{described.name} is true or false, not {_written(value)}")
-
-
-def _enum(value: Scalar, described: FieldDescriptor, names: Mapping[str, Any]) -> int:
-    text = value.pieces[0]
-    if value.kind == "string":
-        raise _Refused(f"{described.name} is one of {_some(names)}, without quotes")
-    if value.kind == "number":
-        return _integer(value, described, *_INTEGERS[FieldDescriptor.CPPTYPE_INT32])
-    if value.negative or text not in names:
-        close = _close(text, list(names)) or f" It is {_some(names)}"
-        raise _Refused(f"{described.name} has no value {_written(value)}.{close}")
-    return int(names[text].number)
-
-
-def _string(value: Scalar, described: FieldDescriptor) -> str:
-    """The string of all its pieces.
-
-    Raises:
-        _Refused: an escape is none.
-        UnicodeDecodeError: the bytes are no text.
-    """
-    read = [unescaped(piece[1:-1]) for piece in value.pieces]
-    if any(piece is None for piece in read):
-        raise _Refused(f"{described.name} has an escape that is none: write \\\\ for a backslash")
-    return b"".join(piece for piece in read if piece is not None).decode("utf-8")
-
-
-def _wanted(described: FieldDescriptor) -> str:
-    if described.enum_type is not None:
-        return "a name of a value"
-    if described.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-        return "a string"
-    if described.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-        return "true or false"
-    return "a number" if described.cpp_type in _FLOATS else "a whole number"
-
-
-def _written(value: Scalar) -> str:
-    return clipped(("-" if value.negative else "") + " ".join(value.pieces))
-
-
-def _some(names: Any) -> str:
-    listed = [name for name in names if not name.endswith("INVALID")]
-    return ", ".join(listed[:6]) + (", …" if len(listed) > 6 else "")
-
-
-def _close(name: str, names: list[str]) -> str:
-    if len(name) > _LONGEST_NAME:
-        return ""
-    found = difflib.get_close_matches(name, names, 1, 0.6)
-    if not found and (upper := difflib.get_close_matches(f"TYPE_{name.upper()}", names, 1, 0.8)):
-        found = upper
-    return f" Did you mean {found[0]}?" if found else ""
-
-
-def unknown_field(name: str, descriptor: Descriptor) -> str:
-    """What is wrong with a name that a message does not have: with the one that may be meant, or where it belongs."""
-    known = list(_fields_of(descriptor))
-    where = "a config" if descriptor.name == "ModelConfig" else descriptor.name
-    message = f"{where} has no field {clipped(name)!r}."
-    # The name itself elsewhere is nearer than another name here.
-    if elsewhere := _homes(descriptor.file.message_types_by_name["ModelConfig"]).get(name):
-        return f"{message} It belongs in {' or '.join(elsewhere[:2])}"
-    if close := _close(name, known):
-        return message + close
-    return f"{message} It has {', '.join(known[:12])}{', …' if len(known) > 12 else ''}"
-
-
-@cache
-def _homes(root: Descriptor) -> dict[str, list[str]]:
-    """The paths of the messages that have a field, by the field's name."""
-    found: dict[str, list[str]] = {}
-    waiting = [(root, "the config itself")]
-    seen = set()
-    while waiting:
-        descriptor, path = waiting.pop(0)
-        if descriptor.full_name in seen:
-            continue
-        seen.add(descriptor.full_name)
-        for name, described in descriptor.fields_by_name.items():
-            found.setdefault(name, []).append(path)
-            if described.message_type is not None:
-                waiting.append((described.message_type, name if descriptor is root else f"{path}.{name}"))
-    return found

@@ -16,8 +16,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message as Proto
 from google.protobuf.message_factory import GetMessageClass
 
-from modelyard_build.repository.text_format.binding import Path, bind, unknown_field
+from modelyard_build.repository.text_format.binding import Path, bind
 from modelyard_build.repository.text_format.edit import NAMES, entry_part, is_map, meant
+from modelyard_build.repository.text_format.names import unknown_field
 from modelyard_build.repository.text_format.strings import quoted
 from modelyard_build.repository.text_format.syntax import parse
 
