@@ -21,7 +21,7 @@ from modelyard_build.models import find
 from modelyard_build.repository import config, manifest, versions
 from modelyard_build.repository.agreement import agree, signature
 from modelyard_build.repository.versions import replaced
-from support.candidates import Steps, build, config_for, declare_only, short_rounds
+from support.candidates import Steps, build, config_for, declare_only, pooler_alone
 from support.small_models import POOLER, SEQUENCE, Pooler, examples, with_output
 
 IDS, MASK = POOLER.inputs
@@ -211,10 +211,7 @@ def test_a_parameter_that_a_step_newly_reads_is_added() -> None:
 @pytest.fixture(scope="module", autouse=True)
 def only_the_pooler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The pooler is every model there is, in a cache of this file's own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODELYARD_CACHE", str(tmp_path_factory.mktemp("cache")))
-        declare_only(patch, POOLER)
-        short_rounds(patch)
+    with pooler_alone(tmp_path_factory.mktemp("cache")):
         yield
 
 

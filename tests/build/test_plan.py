@@ -16,17 +16,14 @@ from modelyard_build.errors import BuildError, ConfigContradiction, UnknownTarge
 from modelyard_build.model import Ensemble, Step
 from modelyard_build.packages import Wheel
 from modelyard_build.plan import Planned, plan
-from support.candidates import build, config_for, declare_only, short_rounds
+from support.candidates import build, config_for, declare_only, pooler_alone
 from support.small_models import POOLER
 
 
 @pytest.fixture(scope="module", autouse=True)
 def only_the_pooler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The pooler is every model there is, in a cache of this file's own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODELYARD_CACHE", str(tmp_path_factory.mktemp("cache")))
-        declare_only(patch, POOLER)
-        short_rounds(patch)
+    with pooler_alone(tmp_path_factory.mktemp("cache")):
         yield
 
 

@@ -26,7 +26,7 @@ from modelyard_build.repository.manifest import Manifest
 from modelyard_build.repository.releases import DEFAULT_RELEASE, release
 from modelyard_build.stage import stage
 from modelyard_build.targets import onnxruntime
-from support.candidates import Steps, WrongWhenTraced, build, declare_only, loading, short_rounds
+from support.candidates import Steps, WrongWhenTraced, build, declare_only, loading, pooler_alone
 from support.small_models import POOLER
 
 RELEASE = release(DEFAULT_RELEASE)
@@ -36,10 +36,7 @@ NEEDED_KIB = 400
 @pytest.fixture(scope="module", autouse=True)
 def only_the_pooler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The pooler is every model there is, in a cache of this file's own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MODELYARD_CACHE", str(tmp_path_factory.mktemp("cache")))
-        declare_only(patch, POOLER)
-        short_rounds(patch)
+    with pooler_alone(tmp_path_factory.mktemp("cache")):
         yield
 
 

@@ -64,6 +64,16 @@ def short_rounds(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(measuring, "BURST_S", 0.001)
 
 
+@contextlib.contextmanager
+def pooler_alone(cache: Path) -> Iterator[None]:
+    """The pooler is every model there is, measured for a moment, in a cache of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODELYARD_CACHE", str(cache))
+        declare_only(patch, POOLER)
+        short_rounds(patch)
+        yield
+
+
 def build(repository: Path, *targets: str, progress: Steps | None = None, quality: str = "near") -> Sequence[Result]:
     """A real build of everything that is declared; a server starts only where there are ensembles or Python steps."""
     return pipeline.build([], repository, serve_scratch, progress or Steps(), targets, quality)
