@@ -100,7 +100,7 @@ def build(
             item.model.name: Workshop(staged[item.model.name], target, progress) for item in due if item.candidates
         }
         made = {item.model.name: make(workshops[item.model.name], item.due) for item in due if item.candidates}
-        prover = Prover(planned, staged, made, serve, progress)
+        prover = Prover(planned, staged, made, workshops, serve, progress)
         proofs = prover.systems()
         made = prover.candidates()
         measured = {name: _measure(shop, made[name]) for name, shop in workshops.items() if targets}

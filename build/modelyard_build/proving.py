@@ -8,10 +8,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelyard_build import scratch
-from modelyard_build.artefacts import Made
+from modelyard_build.artefacts import Made, Workshop
 from modelyard_build.assets import cache_dir, fetch
 from modelyard_build.atomic import replacing
 from modelyard_build.errors import BuildError, ServeFailed, VerificationFailed
@@ -26,6 +26,9 @@ from modelyard_build.sources import pinned_assets
 from modelyard_build.stage import Staged, cached_arrays, rows, write_golden
 from modelyard_build.targets import BASE, CANDIDATES, target_of
 from modelyard_build.wanted import serves
+
+if TYPE_CHECKING:
+    from modelyard_build.verify import Run
 
 STEP_ITEMS = 200
 
@@ -47,6 +50,7 @@ class Prover:
         planned: every model of the system.
         staged: what was made of those that are due.
         made: their candidates.
+        workshops: of the PyTorch models among them, by name.
         serve: starts a Triton over a repository.
         progress: shows the work.
     """
@@ -54,12 +58,18 @@ class Prover:
     planned: Sequence[Planned]
     staged: Mapping[str, Staged]
     made: Mapping[str, list[Made]]
+    workshops: Mapping[str, Workshop]
     serve: Serve
     progress: Progress
 
+    @property
+    def served(self) -> list[Planned]:
+        """What is proven as config.pbtxt serves it: all but the PyTorch models that are proven in their ensembles."""
+        return [item for item in self.planned if not isinstance(item.model, Model) or not self.ensembles_of(item)]
+
     def systems(self) -> dict[str, Proof]:
-        """Proves each stale step and ensemble as config.pbtxt serves it; what was proven before is remembered."""
-        due = [item for item in self.planned if item.reason and isinstance(item.model, Ensemble | PythonModel)]
+        """Proves each stale model as config.pbtxt serves it; what was proven before is remembered."""
+        due = [item for item in self.served if item.reason]
         remembered = {item.model.name: self._proof_path(item) for item in due}
         open_ = [item for item in due if not remembered[item.model.name].is_file()]
         if open_:
@@ -72,7 +82,7 @@ class Prover:
         return {item.model.name: _recall(remembered[item.model.name]) for item in due}
 
     def candidates(self) -> dict[str, list[Made]]:
-        """Proves each candidate that runs here in its ensembles; one that fails there is refused."""
+        """Proves each candidate that runs here, in its ensembles or alone; one that fails there is refused."""
         return {
             item.model.name: [self._candidate(item, one) for one in self.made[item.model.name]]
             for item in self.planned
@@ -82,9 +92,9 @@ class Prover:
     def _candidate(self, owner: Planned, one: Made) -> Made:
         ensembles = self.ensembles_of(owner)
         # The portable one is what the systems are proven with; what cannot run here is proven where it can.
-        proven = one.wanted.candidate is BASE and all(item.reason for item in ensembles)
+        proven = one.wanted.candidate is BASE and all(item.reason for item in ensembles or [owner])
         # A config that is written by hand calls the tensors otherwise than the ensembles do.
-        if proven or one.wanted.candidate.by_hand or not one.runs_here or not ensembles:
+        if proven or one.wanted.candidate.by_hand or not one.runs_here:
             return one
         path = _path([one.wanted.key, *(item.key for item in ensembles)])
         if not path.is_file():
@@ -105,7 +115,7 @@ class Prover:
         return [item for item in self.planned if owner.model.name in item.steps]
 
     def prove_candidate(self, owner: Planned, one: Made) -> Proof:
-        """Serves the ensembles of a model with one candidate in its place, and holds their answers against PyTorch's.
+        """Serves a candidate, in its model's ensembles where there are any, and holds the answers against PyTorch's.
 
         Raises:
             VerificationFailed: an answer is further away than the candidate's class allows, or a task's figure is.
@@ -120,6 +130,9 @@ class Prover:
             watch.step(f"serve {one.name}"),
             self.serve(repository) as served,
         ):
+            if not self.ensembles_of(owner):
+                name = scratch.served_as(owner.model.name, one)
+                evidence[owner.model.name] = self._model_parity(owner, name, served, served_as, ("grpc",))
             for item in self.ensembles_of(owner):
                 ensemble = _ensemble(item)
                 # One protocol: what it brings is the same for every backend, and proven with the systems.
@@ -139,7 +152,7 @@ class Prover:
         return min([quality.min_cosine, *bounds])
 
     def prove(self, planned: Planned, served: Served) -> Proof:
-        """Holds a step or an ensemble, as it is served, against its reference.
+        """Holds a model, as it is served, against its reference.
 
         Raises:
             VerificationFailed: naming what differs.
@@ -152,6 +165,10 @@ class Prover:
                 evidence = verify_python_model(model, served, files, items=STEP_ITEMS)
             return Proof(evidence, {}, watch.seconds)
         quality = self._quality(planned)
+        if isinstance(model, Model):
+            with watch.step("verify served"):
+                evidence = self._model_parity(planned, model.name, served, quality)
+            return Proof(evidence, {}, watch.seconds)
         with watch.step("verify served"):
             evidence = self._parity(planned, model.name, served, quality)
         if _ensemble(planned).evaluation is None:
@@ -159,6 +176,24 @@ class Prover:
         with watch.step("evaluate served"):
             metrics = self._evaluate(planned, model.name, served, quality)
         return Proof(evidence, metrics, watch.seconds)
+
+    def _model_parity(
+        self,
+        planned: Planned,
+        served_as: str,
+        served: Served,
+        quality: Quality,
+        protocols: Sequence[str] = PROTOCOLS,
+    ) -> dict[str, Any]:
+        """A model that no ensemble uses: every case of its verification, asked of the server."""
+        from modelyard_build.verify import compare
+
+        reference = self.workshops[planned.model.name].reference
+
+        def asked(protocol: str) -> Run:
+            return lambda inputs: served.infer(served_as, inputs, protocol)
+
+        return {protocol: compare(reference, asked(protocol), quality)["outputs"] for protocol in protocols}
 
     def _parity(
         self,
@@ -194,11 +229,15 @@ class Prover:
         return evaluate(served_as, ensemble.evaluation, reference, answers, truth, quality)
 
     def _quality(self, planned: Planned) -> Quality:
-        """The loosest class among the candidates that the steps' configs serve."""
+        """The loosest class among the candidates that the model's own config, or those of its steps, serve."""
         found = [EXACT]
         for item in self.planned:
             path = item.folder / layout.FILENAME
-            if item.model.name in planned.steps and isinstance(item.model, Model) and path.exists():
+            if (
+                item.model.name in (planned.model.name, *planned.steps)
+                and isinstance(item.model, Model)
+                and path.exists()
+            ):
                 stated = config.read(path)
                 served = [candidate for candidate in CANDIDATES if serves(stated, candidate)]
                 found += [target_of(candidate).served_quality(candidate, hardware()) for candidate in served]

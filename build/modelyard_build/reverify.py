@@ -18,6 +18,7 @@ from modelyard_build.repository.releases import target_release
 from modelyard_build.served import Serve
 from modelyard_build.stage import Staged
 from modelyard_build.targets import target_of
+from modelyard_build.targets.target import of_items
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,11 @@ def verify(names: Sequence[str], repository: Path, serve: Serve | None, progress
             )
     made = {item.model.name: artefacts.published(_latest(item)) for item in planned if isinstance(item.model, Model)}
     staged = {item.model.name: _as_staged(item) for item in planned}
-    for item in planned:
-        if isinstance(item.model, Model):
-            workshop = Workshop(staged[item.model.name], target_release(), progress)
-            yield from (_in_process(workshop, one) for one in made[item.model.name])
+    workshops = {name: Workshop(staged[name], target_release(), progress) for name in made}
+    for name, workshop in workshops.items():
+        yield from (_in_process(workshop, one) for one in made[name])
     if serve is not None:
-        yield from _through_server(Prover(planned, staged, made, serve, progress))
+        yield from _through_server(Prover(planned, staged, made, workshops, serve, progress))
 
 
 def _latest(planned: Planned) -> Path:
@@ -89,22 +89,20 @@ def _in_process(workshop: Workshop, one: Made) -> Finding:
         return Finding(planned.model.name, version, one.name, {}, skipped=reason)
     try:
         with workshop.progress.step(planned.model.name, f"verify {one.name}"):
-            evidence = compare(
-                workshop.reference, target.runner(candidate, one.folder, workshop.model), candidate.quality
-            )
+            run = of_items(workshop.model, target.runner(candidate, one.folder, workshop.model))
+            evidence = compare(workshop.reference, run, candidate.quality)
     except (ArtefactFailed, VerificationFailed) as error:
         return Finding(planned.model.name, version, one.name, {}, failed=str(error))
     return Finding(planned.model.name, version, one.name, evidence["outputs"])
 
 
 def _through_server(prover: Prover) -> Iterator[Finding]:
-    served = [item for item in prover.planned if not isinstance(item.model, Model)]
     with scratch.system(prover.planned, {}, {}) as repository, prover.serve(repository) as triton:
-        for item in served:
+        for item in prover.served:
             yield _guarded(item, "through Triton", lambda item=item: prover.prove(item, triton).evidence)
     for item in prover.planned:
         for one in prover.made.get(item.model.name, []):
-            if prover.ensembles_of(item) and one.runs_here and not one.wanted.candidate.by_hand:
+            if one.runs_here and not one.wanted.candidate.by_hand:
                 what = f"{one.name} through Triton"
                 yield _guarded(item, what, lambda item=item, one=one: prover.prove_candidate(item, one).evidence)
 

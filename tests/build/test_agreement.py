@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor as TorchTensor
@@ -356,7 +357,7 @@ def test_a_sample_of_an_input_that_changed_is_made_anew(repository: Path, monkey
 
     folder = repository / "pooler"
     edited = folder / "warmup" / "input_ids"
-    edited.write_bytes(edited.read_bytes()[::-1])
+    edited.write_bytes(np.frombuffer(edited.read_bytes(), np.int64)[::-1].tobytes())
     kept, size = edited.read_bytes(), (folder / "warmup" / "attention_mask").stat().st_size
     now = replace(POOLER, inputs=(IDS, replace(MASK, dtype="INT32")), examples=narrow)
     declare_only(monkeypatch, now, file="progress.py")

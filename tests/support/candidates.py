@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from modelyard_build import measuring, models, pipeline
-from modelyard_build.model import AnyModel, Model
+from modelyard_build.model import AnyModel, Arrays, Model
 from modelyard_build.pipeline import Result
-from modelyard_build.repository import config
+from modelyard_build.repository import config, layout
 from modelyard_build.sources import ROOT
 from modelyard_build.targets import CANDIDATES, target_of
 from modelyard_build.targets.target import Candidate
+from modelyard_build.wanted import serves
 from modelyard_ops.building import serve_scratch
 from support.small_models import POOLER, Pooler
 
@@ -64,6 +65,31 @@ def short_rounds(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(measuring, "BURST_S", 0.001)
 
 
+class InProcess:
+    """Answers as a server over a repository would, from the artefacts themselves. What a server brings is tested live.
+
+    Attributes:
+        repository: of PyTorch models that no ensemble uses.
+    """
+
+    def __init__(self, repository: Path) -> None:
+        self.repository = repository
+
+    def infer(self, model: str, inputs: Arrays, protocol: str) -> Arrays:
+        """The answers of the candidate that the model's config serves."""
+        stated = config.read(self.repository / model / layout.FILENAME)
+        served = next(item for item in CANDIDATES if serves(stated, item))
+        declared = models.find(model.partition("--")[0])
+        assert isinstance(declared, Model)
+        return target_of(served).runner(served, self.repository / model / "1", declared)(inputs)
+
+
+@contextlib.contextmanager
+def serve_in_process(repository: Path) -> Iterator[InProcess]:
+    """In the place of a server, which takes seconds to start."""
+    yield InProcess(repository)
+
+
 @contextlib.contextmanager
 def pooler_alone(cache: Path) -> Iterator[None]:
     """The pooler is every model there is, measured for a moment, in a cache of its own."""
@@ -76,7 +102,9 @@ def pooler_alone(cache: Path) -> Iterator[None]:
 
 def build(repository: Path, *targets: str, progress: Steps | None = None, quality: str = "near") -> Sequence[Result]:
     """A real build of everything that is declared; a server starts only where there are ensembles or Python steps."""
-    return pipeline.build([], repository, serve_scratch, progress or Steps(), targets, quality)
+    alone = all(isinstance(model, Model) for model in models.all_models())
+    serve = serve_in_process if alone else serve_scratch
+    return pipeline.build([], repository, serve, progress or Steps(), targets, quality)
 
 
 class WrongWhenTraced(Pooler):
