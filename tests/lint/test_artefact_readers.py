@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from modelyard_build.repository.lint.artefacts import Artefact, read_artefact
 from modelyard_build.repository.lint.artefacts.artefact import TensorInfo
 from support import lint_artefacts, onnx_models, openvino_models, torch_models
+from support.candidates import build, pooler_alone
 
 EVERY_MODEL = (
     onnx_models.identity_of_every_type,
@@ -202,15 +204,18 @@ def test_a_plan_is_what_its_manifest_says(tmp_path: Path) -> None:
     assert found.details["record"] == RECORD
 
 
-def test_a_real_manifest_is_understood() -> None:
-    """Those of the repository's own models, where they are built."""
-    folder = Path(__file__).parents[2] / "model_repository" / "text_embedder_encoder" / "1"
-    if not (folder / "model.fp16.rtx.plan").is_file():
-        pytest.skip("text_embedder_encoder is not built here")
+@pytest.mark.skipif(find_spec("tensorrt_rtx") is None, reason="tensorrt_rtx is not installed (extra tensorrt-rtx)")
+def test_a_real_manifest_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the build publishes one, beside the engine that it made."""
+    monkeypatch.setenv("MODELYARD_DEVICE", "cpu")
+    with pooler_alone(tmp_path / "cache"):
+        build(tmp_path / "repository", "tensorrt_rtx-fp16")
+    folder = tmp_path / "repository" / "pooler" / "1"
     manifest = json.loads((folder / "manifest.json").read_text())
     found = read_artefact(folder / "model.fp16.rtx.plan", "tensorrt_rtx", manifest)
-    assert [tensor.name for tensor in found.inputs or ()] == ["input_ids", "attention_mask"]
-    assert found.details["profiles"][0]["input_ids"][0] == (1, 3)
+    assert found.inputs == tuple(TensorInfo(name, "TYPE_INT64", (-1, -1)) for name in ("input_ids", "attention_mask"))
+    assert found.outputs == (TensorInfo("scores", "TYPE_FP32", (-1, 5)),)
+    assert found.details["profiles"] == (dict.fromkeys(("input_ids", "attention_mask"), ((1, 2), (16, 24))),)
 
 
 @pytest.mark.parametrize(

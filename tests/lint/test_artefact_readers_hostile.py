@@ -7,7 +7,7 @@ import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +24,7 @@ from modelyard_build.repository.lint.artefacts import Artefact, read_artefact
 from modelyard_build.repository.lint.artefacts.artefact import Unreadable
 from modelyard_build.repository.lint.artefacts.window import opened
 from support import onnx_models, openvino_models, torch_models
+from support.unprivileged import as_nobody
 
 # What one file may take, on a slow machine with others at work.
 MOST_SECONDS = 10.0
@@ -346,15 +347,22 @@ def test_names_that_no_file_can_have(backend: str, folder: Path) -> None:
         assert read_artefact(folder / name, backend, {}).problem
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
-def test_a_file_that_may_not_be_read_is_a_problem(folder: Path) -> None:
+def read_and_forbidden(name: str, data: bytes) -> tuple[Artefact, Artefact]:
+    """What is told of an onnxruntime artefact, and what once the right to read it is gone."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(data)
+        read = read_artefact(path, "onnxruntime", {})
+        path.chmod(0)
+        return read, read_artefact(path, "onnxruntime", {})
+
+
+def test_a_file_that_may_not_be_read_is_a_problem() -> None:
     """With the system's word for it, and not called broken."""
-    path = folder / "model.onnx"
-    path.write_bytes(artefact_bytes("onnxruntime")[1])
-    path.chmod(0)
-    found = read_artefact(path, "onnxruntime", {})
-    assert "Permission denied" in found.problem
-    assert not found.broken
+    read, forbidden = as_nobody(partial(read_and_forbidden, *artefact_bytes("onnxruntime")))
+    assert not read.problem
+    assert "Permission denied" in forbidden.problem
+    assert not forbidden.broken
 
 
 def test_a_file_that_shrinks_while_it_is_read_does_no_harm(tmp_path: Path) -> None:
