@@ -23,6 +23,7 @@ EPILOG = "Exit codes: 0 done; 1 what was asked for failed, the reason is on stde
 
 # Where each verb lives: a file in `commands/` and its function. A new one is a line here.
 VERBS = {
+    "new": "new:new",
     "build": "build:build",
     "verify": "verify:verify",
     "explain": "explain:explain",

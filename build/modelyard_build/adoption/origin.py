@@ -52,17 +52,22 @@ class Wish:
         origin: `--from`: a path, `path.py:Class`, or a Hugging Face name.
         weights: a safetensors or `weights_only` checkpoint, where the origin is a class.
         example: a .npz file of named inputs, items along the first dimension.
-        inputs: inputs by name, where there is no example: dtype and dims without the batch.
+        inputs: inputs by name, where there is no example: dtype and dims without the batch; a dim that varies by its
+            name.
         architecture: for a Hugging Face folder, the class to load it as ("AutoModelForSequenceClassification"); empty:
             what its config names.
+        draws: which values inputs may take, where that was said.
+        limits: from what to what a dim of `inputs` may vary, by its name, where that was said.
     """
 
     name: str
     origin: str
     weights: Path | None = None
     example: Path | None = None
-    inputs: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    inputs: Mapping[str, tuple[str, tuple[int | str, ...]]] = field(default_factory=dict)
     architecture: str = ""
+    draws: Mapping[str, Draw] = field(default_factory=dict)
+    limits: Mapping[str, Limit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,9 @@ class Opened:
         summary: one line for people.
         output_names: names for outputs that have none of their own, in order; empty: they are found.
         graph: the asset that is the ONNX graph itself, where nothing is to be exported; empty otherwise.
+        example_asset: the asset that holds the example, where it is the user's own file of real inputs; empty where it
+            was drawn.
+        notes: what a person is to know of it, a sentence each.
     """
 
     module: nn.Module
@@ -91,6 +99,8 @@ class Opened:
     summary: str = ""
     output_names: tuple[str, ...] = ()
     graph: str = ""
+    example_asset: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,137 @@
+"""Anyone's model to a declaration, read top to bottom: open, inspect, try, write."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from modelyard_build import models
+from modelyard_build.adoption.declaration import render
+from modelyard_build.adoption.examples import with_items
+from modelyard_build.adoption.inspection import Inspected, inspect
+from modelyard_build.adoption.origin import Opened, Origin, Wish
+from modelyard_build.adoption.origins import ORIGINS
+from modelyard_build.adoption.trial import attempt, declared
+from modelyard_build.adoption.writing import listed, npz, small, write
+from modelyard_build.errors import AdoptionFailed
+from modelyard_build.model import Model
+from modelyard_build.progress import Progress
+from modelyard_build.repository import config, layout
+
+# Items that show that they differ.
+_LEAST_ITEMS = 4
+_MOST_LETTERS = 64
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What became of a wish.
+
+    Attributes:
+        kind: what the origin is, for people.
+        declaration: the file that declares it.
+        written: every file that was written; none where all stood already.
+        inspected: what was found.
+        fallback: why it is served by Triton's Python backend and not as a graph; empty where it is a graph.
+    """
+
+    kind: str
+    declaration: Path
+    written: Sequence[Path]
+    inspected: Inspected
+    fallback: str = ""
+
+
+def adopt(wish: Wish, repository: Path, progress: Progress) -> Adopted:
+    """Makes the declaration of a model, its line in the list and its config.pbtxt.
+
+    Args:
+        wish: what the user said.
+        repository: the model repository; made when missing.
+        progress: shows the work.
+
+    Raises:
+        AdoptionFailed: something is wrong with the name or the model; nothing is written then.
+    """
+    check_name(wish.name)
+    origin = _origin(wish)
+    with progress.step(wish.name, "open"):
+        opened = origin.open(wish)
+        opened = opened if opened.example_asset else _with_small_example(opened)
+    with progress.step(wish.name, "inspect"):
+        inspected = inspect(opened, progress.say)
+    with progress.step(wish.name, "try"):
+        tried = attempt(wish, opened, inspected, progress.say)
+    if tried.refused:
+        raise AdoptionFailed(tried.refused)
+    inspected = tried.inspected
+    with progress.step(wish.name, "write"):
+        written = _write(wish, opened, inspected, repository)
+    return Adopted(origin.name, models.FOLDER / f"{wish.name}.py", written, inspected)
+
+
+def check_name(name: str) -> None:
+    """Refuses what cannot be the name of a Triton model, of a Python file, and of nothing else.
+
+    Raises:
+        AdoptionFailed: saying what it may be.
+    """
+    fits = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) and len(name) <= _MOST_LETTERS and not keyword.iskeyword(name)
+    if not fits:
+        proposal = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_0123456789").lower()
+        hint = f" Take {proposal}." if proposal and proposal.isidentifier() and not keyword.iskeyword(proposal) else ""
+        raise AdoptionFailed(
+            f"{name!r} cannot be the name of a model: letters, digits and underscores, a letter first, at most "
+            f"{_MOST_LETTERS}.{hint}"
+        )
+    taken = next((models.declared_in(model) for model in models.all_models() if model.name == name), None)
+    if taken and taken.stem != name:
+        raise AdoptionFailed(f"a model is called {name!r} already, in {taken}. Take another name.")
+    if (models.FOLDER / f"{name}.py").exists() and name not in models.SYSTEMS:
+        raise AdoptionFailed(f"{models.FOLDER / f'{name}.py'} is a file that models share. Take another name.")
+
+
+def _origin(wish: Wish) -> Origin:
+    found = next((origin for origin in ORIGINS if origin.knows(wish)), None)
+    if found is None:
+        raise AdoptionFailed(
+            f"--from {wish.origin}: nothing known. It may be {'; '.join(origin.name for origin in ORIGINS)}."
+        )
+    return found
+
+
+def _with_small_example(opened: Opened) -> Opened:
+    """Items enough to differ, few enough to be kept beside the declaration."""
+    return replace(opened, example=small(with_items(opened.example, opened.draws, _LEAST_ITEMS)))
+
+
+def _write(wish: Wish, opened: Opened, inspected: Inspected, repository: Path) -> list[Path]:
+    text = render(wish, opened, inspected)
+    declaration = models.FOLDER / f"{wish.name}.py"
+    index = models.FOLDER / "__init__.py"
+    files = {declaration: text.encode(), index: listed(index.read_text(), wish.name).encode()}
+    if not opened.example_asset:
+        files = {declaration.with_suffix(".npz"): npz(inspected.example), **files}
+    _check_same(declaration, text)
+    path = repository / wish.name / layout.FILENAME
+    if not path.exists():
+        with declared(text, wish.name, inspected.example) as model:
+            files = {path: _config(model), **files}
+    changed = {path: content for path, content in files.items() if not path.exists() or path.read_bytes() != content}
+    write(changed.items())
+    return list(changed)
+
+
+def _check_same(declaration: Path, text: str) -> None:
+    if declaration.exists() and declaration.read_text() != text:
+        raise AdoptionFailed(
+            f"{declaration} stands and says something else; it may have been edited, and is left as it is. Take "
+            f"another name, or remove it to have it written anew."
+        )
+
+
+def _config(model: Model) -> bytes:
+    return config.bytes_of(config.render(model))
