@@ -26,7 +26,7 @@ from modelyard_build.repository.releases import Release
 from modelyard_build.sources import BASE_PRECISION, graph_key, libraries, pinned_assets
 from modelyard_build.stage import Staged, new_folder
 from modelyard_build.targets import BASE, published_as, target_of
-from modelyard_build.targets.target import Source
+from modelyard_build.targets.target import Source, of_items
 from modelyard_build.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def _prove(workshop: Workshop, wanted: Wanted, files: Path) -> tuple[dict[str, A
     candidate, target = wanted.candidate, target_of(wanted.candidate)
     if not_run := target.cannot_run(candidate):
         return _graph_evidence(workshop, wanted), GRAPH, not_run
-    run = target.runner(candidate, files, workshop.model)
+    run = of_items(workshop.model, target.runner(candidate, files, workshop.model))
     return verify.compare(workshop.reference, run, candidate.quality), ARTEFACT, ""
 
 
@@ -269,7 +269,8 @@ def _graph_runner(workshop: Workshop, wanted: Wanted) -> Run:
     from modelyard_build.precision import casting, sessions
 
     proto = onnx.load(workshop.graph(wanted.candidate.graph, wanted.candidate.quality))
-    return sessions.Session(proto if wanted.candidate.graph in ON_CPUS else casting.emulated(proto))
+    session = sessions.Session(proto if wanted.candidate.graph in ON_CPUS else casting.emulated(proto))
+    return of_items(workshop.model, session)
 
 
 def as_record(made: Made) -> dict[str, Any]:

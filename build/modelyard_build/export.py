@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def export(
         ExportFailed: the module or its examples are not as declared, PyTorch refused, or the graph is not as declared.
     """
     sizes = traced_sizes(model)
-    example = examples_of(model, files, TRACED_BATCH, sizes)
+    example = traced_example(model, files)
     check_module(model, module)
     check_forward(model, module, example, sizes)
     program = _trace(model, module, example, translations or {})
@@ -85,6 +85,12 @@ def export(
     check_weights(model, module, proto)
     check_epsilons(model, module, proto)
     return check(model, proto)
+
+
+def traced_example(model: Model, files: Mapping[str, Path]) -> Arrays:
+    """What is traced: a batch, or one item where the model does not batch."""
+    example = examples_of(model, files, TRACED_BATCH, traced_sizes(model))
+    return example if model.max_batch_size else {name: array[0] for name, array in example.items()}
 
 
 def _trace(
@@ -121,7 +127,8 @@ def _check_ranges(model: Model, program: torch.export.ExportedProgram) -> None:
     inputs = {tensor.name: tensor for tensor in model.inputs}
     for node in program.graph.find_nodes(op="placeholder"):
         dims = inputs[node.name].dims if node.name in inputs else ()
-        for dim, size in zip(dims, node.meta["val"].shape[1:] if dims else (), strict=True):
+        first = 1 if model.max_batch_size else 0
+        for dim, size in zip(dims, node.meta["val"].shape[first:] if dims else (), strict=True):
             bounds = program.range_constraints.get(size.node.expr) if isinstance(size, torch.SymInt) else None
             if bounds is None or not isinstance(dim, Axis):
                 continue
@@ -138,11 +145,12 @@ def dynamic_shapes(model: Model) -> dict[str, dict[int, Dim]]:
     """The declared batch and axes of each input, by dimension, as torch.export takes them."""
     # A model that is served one item at a time is traced with more all the same.
     batch = Dim("batch", min=1, max=max(model.max_batch_size, TRACED_BATCH + 1))
+    first = {0: batch} if model.max_batch_size else {}
     dims = {axis.name: Dim(axis.name, min=axis.min, max=axis.max) for axis in axes_of(model)}
     return {
         tensor.name: {
-            0: batch,
-            **{at: dims[dim.name] for at, dim in enumerate(tensor.dims, 1) if isinstance(dim, Axis)},
+            **first,
+            **{at: dims[dim.name] for at, dim in enumerate(tensor.dims, len(first)) if isinstance(dim, Axis)},
         }
         for tensor in model.inputs
     }
@@ -214,9 +222,10 @@ def _check_tensors(model: Model, role: str, found: Iterable[onnx.ValueInfoProto]
     for tensor in declared:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(actual[tensor.name].elem_type)
         shape = tuple(dim.dim_param or dim.dim_value for dim in actual[tensor.name].shape.dim)
-        if dtype != np.dtype(NUMPY_DTYPES[tensor.dtype]) or not _shape_fits(shape, tensor):
+        batch = ["batch"] if model.max_batch_size else []
+        if dtype != np.dtype(NUMPY_DTYPES[tensor.dtype]) or not _shape_fits(shape, [*batch, *tensor.dims]):
             dims = [dim.name if isinstance(dim, Axis) else str(dim) for dim in tensor.dims]
-            expected = ", ".join(["batch", *dims])
+            expected = ", ".join([*batch, *dims])
             actual_shape = ", ".join(map(str, shape))
             raise ExportFailed(
                 f"{model.name}: {role} {tensor.name!r} is {dtype} [{actual_shape}] in the graph, declared "
@@ -225,13 +234,11 @@ def _check_tensors(model: Model, role: str, found: Iterable[onnx.ValueInfoProto]
             )
 
 
-def _shape_fits(shape: tuple[str | int, ...], tensor: Tensor) -> bool:
+def _shape_fits(shape: Sequence[str | int], declared: Sequence[str | int | Axis]) -> bool:
     """The batch and every `Axis` symbolic, every other dimension the declared number."""
-    if len(shape) != len(tensor.dims) + 1 or not isinstance(shape[0], str):
-        return False
-    return all(
-        isinstance(size, str) if isinstance(dim, Axis) else size == dim
-        for size, dim in zip(shape[1:], tensor.dims, strict=True)
+    return len(shape) == len(declared) and all(
+        size == dim if isinstance(dim, int) else isinstance(size, str)
+        for size, dim in zip(shape, declared, strict=True)
     )
 
 

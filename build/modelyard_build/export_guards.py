@@ -199,7 +199,8 @@ class Guards(logging.Handler):
 
     def _name_symbol(self, symbol: str, source: str) -> None:
         match = _SOURCE.match(source)
-        dims = {tensor.name: (BATCH, *tensor.dims) for tensor in self._model.inputs}
+        batch = (BATCH,) if self._model.max_batch_size else ()
+        dims = {tensor.name: (*batch, *tensor.dims) for tensor in self._model.inputs}
         if match and match[1] in dims:
             dim = dims[match[1]][int(match[2])]
             self._symbols[symbol] = dim.name if isinstance(dim, Axis) else str(dim)

@@ -25,9 +25,11 @@ from modelyard_build.model import Arrays, Model
 from modelyard_build.progress import Progress
 from modelyard_build.repository.hardware import Hardware
 from modelyard_build.targets import target_of
-from modelyard_build.targets.target import Run
+from modelyard_build.targets.target import Run, of_items
 
+# What is measured against: PyTorch, or for an ONNX file its own graph, node by node, without a runtime's rewriting.
 PYTORCH = "eager PyTorch"
+PLAIN_ONNX = "plain ONNX"
 ROUNDS = 10
 # One burst of a round: long against the clock's grain and the caches that the one before left.
 BURST_S = 0.25
@@ -63,20 +65,22 @@ def measure(
     """Measures every candidate that runs here, in this process, with as many callers as it has instances.
 
     Returns:
-        The sizes measured at, and for PyTorch and each candidate: `load_s`, `latency_ms` (median of one item, with
+        The sizes measured at, and for the baseline and each candidate: `load_s`, `latency_ms` (median of one item, with
         nothing beside it), `throughput` (median items/s at the optimum batch, every instance at work), `ratio` to
-        PyTorch's throughput (with as many callers) with the 95 % interval of its mean.
+        the baseline's throughput (with as many callers) with the 95 % interval of its mean.
     """
     sizes = {axis.name: axis.opt for axis in axes_of(model)}
-    batch = min(model.optimum_batch_size, model.max_batch_size)
+    batch = max(1, min(model.optimum_batch_size, model.max_batch_size))
     many, one = model.examples(files, batch, sizes), model.examples(files, 1, sizes)
-    eager: Run = lambda inputs: verify.run_module(model, module, inputs)  # noqa: E731  # so that its type is Run
-    runs: dict[str, Sequence[Run]] = {PYTORCH: [eager] * model.instance_count}
-    load_s = {PYTORCH: 0.0}
+    baseline = PLAIN_ONNX if model.graph else PYTORCH
+    plain = _plain_onnx(model, files) if model.graph else _eager(model, module)
+    runs: dict[str, Sequence[Run]] = {baseline: [plain] * model.instance_count}
+    load_s = {baseline: 0.0}
     for item in made:
         candidate = item.wanted.candidate
         started = time.perf_counter()
-        runs[item.name] = target_of(candidate).instances(candidate, item.folder, model)
+        loaded = target_of(candidate).instances(candidate, item.folder, model)
+        runs[item.name] = [of_items(model, run) for run in loaded]
         load_s[item.name] = (time.perf_counter() - started) / model.instance_count
     with progress.step(model.name, f"measure {len(made)} candidates"), ThreadPoolExecutor(model.instance_count) as pool:
         series = {name: _series(found, many) for name, found in runs.items()}
@@ -87,8 +91,19 @@ def measure(
         "sizes": sizes,
         "instances": model.instance_count,
         "rounds": rounds,
-        "candidates": {name: _summary(found, series[PYTORCH], load_s[name]) for name, found in series.items()},
+        "candidates": {name: _summary(found, series[baseline], load_s[name]) for name, found in series.items()},
     }
+
+
+def _eager(model: Model, module: nn.Module) -> Run:
+    return lambda inputs: verify.run_module(model, module, inputs)
+
+
+def _plain_onnx(model: Model, files: Mapping[str, Path]) -> Run:
+    from modelyard_build import given_graph
+    from modelyard_build.precision.sessions import Session
+
+    return of_items(model, Session(given_graph.take(model, files[model.graph])))
 
 
 def _series(runs: Sequence[Run], inputs: Arrays) -> _Series:
@@ -119,8 +134,8 @@ def _timed(run: Run, inputs: Arrays, calls: int) -> float:
     return time.perf_counter() - started
 
 
-def _summary(found: _Series, pytorch: _Series, load_s: float) -> dict[str, Any]:
-    ratios = np.array(found.throughput) / np.array(pytorch.throughput)
+def _summary(found: _Series, baseline: _Series, load_s: float) -> dict[str, Any]:
+    ratios = np.array(found.throughput) / np.array(baseline.throughput)
     low, mean, high = ratio_interval(ratios)
     return {
         "load_s": round(load_s, 3),

@@ -65,7 +65,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output. `dims` has no batch dimension, as in config.pbtxt.
+    """An input or output. `dims` has no batch dimension, as in config.pbtxt; of a model that does not batch, it is all.
 
     Attributes:
         name: the name in the graph, in config.pbtxt and in every request.
@@ -102,7 +102,7 @@ class DynamicBatching:
 
 @dataclass(frozen=True)
 class Model:
-    """A PyTorch module that is exported to ONNX and served by Triton's onnxruntime backend.
+    """A PyTorch module that is exported to ONNX, or an ONNX graph as it is, served by Triton's onnxruntime backend.
 
     Attributes:
         name: the Triton model name.
@@ -112,14 +112,17 @@ class Model:
         outputs: what `forward` returns, in order.
         examples: `examples(files, batch, sizes)`: real inputs of `batch` items with every `Axis` at `sizes[axis.name]`.
         assets: the pinned files that `load` and `examples` read, by the name under which they get them.
-        max_batch_size: the largest batch that is verified and served.
+        max_batch_size: the largest batch that is verified and served. 0: the model has no batch dimension; each item of
+            `examples` is then a request of its own, and the module takes it without the first dimension.
+        dynamic_batching: the batcher's settings in a config.pbtxt that the build writes; None for no batcher.
         optimum_batch_size: the batch that engines are tuned for and candidates' throughput is measured at.
         calibration: like `examples`, but from data that no verification sees: int8 takes its ranges from it. Without
             it no int8 candidate is made.
-        dynamic_batching: the batcher's settings in a config.pbtxt that the build writes.
         translations: gives ONNX forms of operators that torch.onnx does not know: its `custom_translation_table`.
         instance_count: execution instances, on the CPU or on each GPU, in a config.pbtxt that the build writes.
         opset: the ONNX opset that is written.
+        graph: the asset that is the ONNX graph itself, where nothing is to be exported; empty otherwise. The module is
+            then what the graph is held against, such as `nets.onnx_reference`.
     """
 
     name: str
@@ -130,12 +133,13 @@ class Model:
     examples: Callable[[Mapping[str, Path], int, Mapping[str, int]], Arrays]
     assets: Mapping[str, Asset]
     max_batch_size: int
-    dynamic_batching: DynamicBatching
+    dynamic_batching: DynamicBatching | None
     optimum_batch_size: int = 8
     calibration: Callable[[Mapping[str, Path], int, Mapping[str, int]], Arrays] | None = None
     translations: Callable[[], Mapping[Callable[..., Any], Callable[..., Any]]] | None = None
     instance_count: int = 2
     opset: int = 20
+    graph: str = ""
 
 
 @dataclass(frozen=True)

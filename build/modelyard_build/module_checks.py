@@ -76,7 +76,8 @@ def _fits(shape: Sequence[int], expected: Sequence[int | None]) -> bool:
 
 def _declared(tensor: Tensor, shape: Sequence[int | None]) -> str:
     named = [dim.name if isinstance(dim, Axis) else "" for dim in tensor.dims]
-    dims = [f"{name} {size or ''}".strip() for name, size in zip(["batch", *named], shape, strict=True)]
+    batch = ["batch"] if len(shape) > len(named) else []
+    dims = [f"{name} {size or ''}".strip() for name, size in zip([*batch, *named], shape, strict=True)]
     return f"{tensor.dtype} [{', '.join(dims)}]"
 
 
@@ -143,9 +144,9 @@ def check_forward(model: Model, module: nn.Module, example: Arrays, sizes: Mappi
     _check_signature(model, module)
     first, second = _run(model, module, example), _run(model, module, example)
     _check_structure(model, first)
-    batch = len(next(iter(example.values())))
+    batch = (len(next(iter(example.values()))),) if model.max_batch_size else ()
     for tensor, value, again in zip(model.outputs, _as_tuple(first), _as_tuple(second), strict=True):
-        _check_output(f"{model.name}: output {tensor.name!r}", tensor, value, (batch, *_sizes_of(tensor, sizes)))
+        _check_output(f"{model.name}: output {tensor.name!r}", tensor, value, (*batch, *_sizes_of(tensor, sizes)))
         if not torch.allclose(value.double(), again.double()):
             raise ExportFailed(
                 f"{model.name}: output {tensor.name!r} of the PyTorch module differs between two runs on the same "

@@ -38,6 +38,7 @@ _PLUMBING = {
     # What refuses and reports in words.
     "export_errors",
     "export_guards",
+    "onnx_file_checks",
     "module_checks",
     "weight_checks",
     "fusion.patterns",
@@ -69,7 +70,7 @@ def sources(model: AnyModel, declared_in: Path) -> dict[str, str]:
     found: set[Path] = {declared_in}
     _follow(_imports(follow), found)
     if isinstance(model, Model):
-        _follow(["export"], found)
+        _follow(["given_graph" if model.graph else "export"], found)
     if isinstance(model, PythonModel):
         found.add(model.source)
     data = {beside for path in found for beside in path.parent.glob(f"{path.stem}.*") if beside.suffix != ".pyc"}

@@ -96,13 +96,16 @@ def _make(planned: Planned, folder: Path, release: Release, progress: Progress) 
 def _make_model(model: Model, files: Mapping[str, Path], folder: Path, release: Release, watch: Stopwatch) -> None:
     with watch.step("load"):
         # torch takes seconds to import; a build with nothing to do never gets here.
-        from modelyard_build import export, verify
+        from modelyard_build import export, given_graph, verify
         from modelyard_build.module_checks import examples_of
         from modelyard_build.targets import onnxruntime
 
         module = model.load(files)
     with watch.step("export"):
-        proto = export.export(model, module, files, model.translations() if model.translations else None)
+        if model.graph:
+            proto = given_graph.take(model, files[model.graph])
+        else:
+            proto = export.export(model, module, files, model.translations() if model.translations else None)
         export.check_release(model, proto, release)
         (folder / GRAPH).mkdir()
         onnxruntime.write(proto, folder / GRAPH)

@@ -29,6 +29,8 @@ from modelyard_build.similarity import agreement, min_cosine
 
 Run: TypeAlias = Callable[[Arrays], Arrays]
 BATCHES = (1, 2)
+# Of a model that does not batch.
+REQUESTS = 4
 # More items than this, one by one, only take time.
 MOST_ALONE = 8
 # Of a runtime's message, in characters.
@@ -43,14 +45,17 @@ class Case:
     Attributes:
         batch: items.
         sizes: the size of each dynamic axis.
+        alone: each item is a request of its own, since the model does not batch.
     """
 
     batch: int
     sizes: Mapping[str, int]
+    alone: bool = False
 
     def __str__(self) -> str:
         """The case in words, for messages."""
-        return ", ".join([f"batch {self.batch}", *(f"{name} {size}" for name, size in self.sizes.items())])
+        items = f"{self.batch} requests" if self.alone else f"batch {self.batch}"
+        return ", ".join([items, *(f"{name} {size}" for name, size in self.sizes.items())])
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,8 @@ def cases(model: Model) -> list[Case]:
     """Batch 1, 2, optimum and maximum, at the shortest and the longest of the dynamic axes."""
     axes = axes_of(model)
     sizes = [{axis.name: axis.min for axis in axes}, {axis.name: axis.max for axis in axes}]
+    if not model.max_batch_size:
+        return [Case(REQUESTS, size, alone=True) for size in (sizes if axes else sizes[:1])]
     wanted = {*BATCHES, model.optimum_batch_size, model.max_batch_size}
     batches = sorted(batch for batch in wanted if batch <= model.max_batch_size)
     found = [Case(batch, size) for batch in batches for size in sizes]
@@ -105,7 +112,7 @@ class Reference:
         model: the declaration.
         module: float32, eval mode.
         cases: what was run.
-        inputs: the real inputs of each case.
+        inputs: the real inputs of each case, items along the first dimension.
         exact: the float64 answers to each.
     """
 
@@ -185,10 +192,20 @@ def run_module(model: Model, module: nn.Module, inputs: Arrays) -> Arrays:
     dtype = next((parameter.dtype for parameter in module.parameters()), torch.float32)
     tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
     tensors = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    sequence: Sequence[torch.Tensor]
+    if model.max_batch_size:
+        sequence = _answers(module, tensors)
+    else:
+        count = len(next(iter(tensors.values())))
+        items = [_answers(module, {name: tensor[at] for name, tensor in tensors.items()}) for at in range(count)]
+        sequence = [torch.stack(values) for values in zip(*items, strict=True)]
+    return {tensor.name: _to_numpy(value) for tensor, value in zip(model.outputs, sequence, strict=True)}
+
+
+def _answers(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> Sequence[torch.Tensor]:
     with torch.inference_mode():
         outputs = module(**tensors)
-    sequence = outputs if isinstance(outputs, tuple | list) else (outputs,)
-    return {tensor.name: _to_numpy(value) for tensor, value in zip(model.outputs, sequence, strict=True)}
+    return outputs if isinstance(outputs, tuple | list) else (outputs,)
 
 
 def _to_numpy(value: torch.Tensor) -> Array:

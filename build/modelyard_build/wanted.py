@@ -11,7 +11,7 @@ from modelyard_build.errors import ConfigContradiction
 from modelyard_build.model import Model
 from modelyard_build.repository import config
 from modelyard_build.sources import artefact_key, candidate_key
-from modelyard_build.targets import CANDIDATES, PLAN_SUFFIX, here, select, target_of
+from modelyard_build.targets import CANDIDATES, PLAN_SUFFIX, here, pytorch, select, target_of
 from modelyard_build.targets.target import Candidate
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def _wanted(model: Model, candidate: Candidate, model_key: str, asked_by: Path |
     unavailable = target.missing(candidate)
     if candidate.precision in ("int8", "fp8") and model.calibration is None:
         unavailable = "the model declares no calibration data"
+    if model.graph and target.name == pytorch.TARGET.name:
+        unavailable = "the model is an ONNX file: there is no PyTorch module to trace"
     return Wanted(candidate, files, candidate_key(candidate, files), unavailable, asked_by)
 
 

@@ -60,19 +60,31 @@ class ServedRepository:
         self._server = server
 
     def infer(self, model: str, inputs: dict[str, npt.NDArray[Any]], protocol: str) -> dict[str, npt.NDArray[Any]]:
-        """Sends the items in chunks of the model's max_batch_size, several at a time; see `build`'s `Served`."""
+        """Sends the items in chunks of the model's max_batch_size, several at a time; see `build`'s `Served`.
+
+        Where the model does not batch, each item is a request without the first dimension.
+        """
         url = self._server.grpc_url if protocol == "grpc" else self._server.http_url
         with Client(f"{protocol}://{url}", deadline=DEADLINE_S) as client:
             size = int(client.config(model).max_batch_size)
-            chunks = [
-                {name: array[start : start + size] for name, array in inputs.items()}
-                for start in range(0, len(next(iter(inputs.values()))), size)
-            ]
+            chunks = _chunks(inputs, size) if size else _items(inputs)
             try:
                 answers = list(client.infer_many(model, chunks, in_flight=IN_FLIGHT))
             except ClientError as error:
                 raise ServeFailed(f"{model} over {protocol}: {error}") from error
+        if not size:
+            return {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}
         return {name: _concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def _chunks(inputs: dict[str, npt.NDArray[Any]], size: int) -> list[dict[str, npt.NDArray[Any]]]:
+    count = len(next(iter(inputs.values())))
+    return [{name: array[start : start + size] for name, array in inputs.items()} for start in range(0, count, size)]
+
+
+def _items(inputs: dict[str, npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[Any]]]:
+    count = len(next(iter(inputs.values())))
+    return [{name: array[at] for name, array in inputs.items()} for at in range(count)]
 
 
 def _concatenate(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:

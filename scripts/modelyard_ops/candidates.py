@@ -14,6 +14,7 @@ from modelyard_ops.console import stdout
 MEBIBYTE = 2**20
 WIDTH = 130
 PYTORCH = "eager PyTorch"
+PLAIN_ONNX = "plain ONNX"
 COLUMNS = (
     "candidate",
     "MiB",
@@ -57,7 +58,7 @@ def candidates_table(
     measurement: Mapping[str, Any],
     chosen: str = "",
 ) -> Table:
-    """One row a candidate, PyTorch first where it was measured.
+    """One row a candidate, before them what they are measured against: PyTorch, or an ONNX file node by node.
 
     Args:
         records: the manifest's candidates.
@@ -66,11 +67,13 @@ def candidates_table(
         chosen: the candidate that this kind of machine serves.
     """
     table = Table(box=None, pad_edge=False)
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column in _RIGHT else "left", no_wrap=True)
     measured = measurement.get("candidates", {})
-    if PYTORCH in measured:
-        table.add_row(PYTORCH, "", "", *_speed(measured[PYTORCH]), "", "", "", "")
+    for column in COLUMNS:
+        title = "x plain" if column == "x PyTorch" and PLAIN_ONNX in measured else column
+        table.add_column(title, justify="right" if column in _RIGHT else "left", no_wrap=True)
+    for baseline in (PYTORCH, PLAIN_ONNX):
+        if baseline in measured:
+            table.add_row(baseline, "", "", *_speed(measured[baseline]), "", "", "", "")
     for name, record in records.items():
         size = sum(files[file]["bytes"] for file in record["files"]) / MEBIBYTE
         load = f"{measured[name]['load_s']:.2f}" if name in measured else ""

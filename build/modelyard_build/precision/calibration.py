@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,7 @@ def gather(source: Source) -> Calibration:
         check(model, arrays, 2 * each, sizes)
         seen += _batches(arrays, 0, each)
         held_out += _batches(arrays, each, 2 * each)
-    return Calibration(tuple(seen), tuple(held_out), tuple(steps), each * len(steps))
+    return Calibration(_runs(model, seen), _runs(model, held_out), tuple(steps), each * len(steps))
 
 
 def real_inputs(source: Source) -> Calibration:
@@ -71,14 +71,26 @@ def real_inputs(source: Source) -> Calibration:
     model = source.model
     if model.calibration is not None:
         return gather(source)
-    items = min(_BATCH, model.max_batch_size)
+    items = min(_BATCH, model.max_batch_size) or FEW
     steps = sizes_of(model)
     batches = []
     for sizes in steps:
         arrays = model.examples(source.files, items, sizes)
         check(model, arrays, items, sizes)
         batches.append(arrays)
-    return Calibration(tuple(batches), tuple(batches), tuple(steps), items * len(steps), "examples")
+    runs = _runs(model, batches)
+    return Calibration(runs, runs, tuple(steps), items * len(steps), "examples")
+
+
+def _runs(model: Model, batches: Sequence[Arrays]) -> tuple[Arrays, ...]:
+    """What the graph takes at once: batches, or single items where it has no dimension for them."""
+    if model.max_batch_size:
+        return tuple(batches)
+    return tuple(
+        {name: array[at] for name, array in batch.items()}
+        for batch in batches
+        for at in range(len(next(iter(batch.values()))))
+    )
 
 
 def sizes_of(model: Model) -> list[dict[str, int]]:

@@ -61,8 +61,13 @@ def agree(text: str, model: AnyModel, before: Mapping[str, Any] | None, warmup: 
     target.CopyFrom(editor.message)
     renamed = _tensors(target.input, before["inputs"], now["inputs"])
     _tensors(target.output, before["outputs"], now["outputs"])
-    if target.max_batch_size == before["max_batch_size"] > now["max_batch_size"]:
+    if target.max_batch_size == before["max_batch_size"] and _must_follow(
+        before["max_batch_size"], now["max_batch_size"]
+    ):
         target.max_batch_size = now["max_batch_size"]
+        if not now["max_batch_size"]:
+            # Batches of a model that has none would be formed by nobody, though Triton takes the block.
+            target.ClearField("dynamic_batching")
     _warmup(target, before["inputs"], now["inputs"], renamed, {tensor.name: tensor for tensor in warmup})
     _steps(target.ensemble_scheduling, before.get("steps"), now.get("steps", []))
     for key in now.get("parameters", {}).keys() - before.get("parameters", now.get("parameters", {})).keys():
@@ -70,6 +75,11 @@ def agree(text: str, model: AnyModel, before: Mapping[str, Any] | None, warmup: 
             target.parameters[key].string_value = now["parameters"][key]
     editor.conform(target)
     return editor.text
+
+
+def _must_follow(before: int, now: int) -> bool:
+    """A smaller batch is all that was proven; a model that got a batch dimension, or lost it, has other dims."""
+    return now < before or not before
 
 
 def _tensors(stated: Any, before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -91,7 +91,10 @@ class OpenVino(Target):
     def serving(self, candidate: Candidate, model: Model) -> Serving:
         """See `Target`."""
         found = super().serving(candidate, model)
-        return replace(found, parameters={**found.parameters, "NUM_STREAMS": str(model.instance_count)})
+        parameters = {**found.parameters, "NUM_STREAMS": str(model.instance_count)}
+        if not model.max_batch_size:
+            parameters = {key: value for key, value in parameters.items() if key not in _PARTIAL_BATCHES}
+        return replace(found, parameters=parameters)
 
     def served_quality(self, candidate: Candidate, hardware: Hardware) -> Quality:
         """See `Target`."""

@@ -108,9 +108,9 @@ def _compile(source: Source, path: Path) -> dict[str, Any]:
 def _example(source: Source) -> dict[str, torch.Tensor]:
     import torch
 
-    from modelyard_build.export import TRACED_BATCH, traced_sizes
+    from modelyard_build.export import traced_example
 
-    arrays = source.model.examples(source.files, TRACED_BATCH, traced_sizes(source.model))
+    arrays = traced_example(source.model, source.files)
     return {tensor.name: torch.from_numpy(arrays[tensor.name]) for tensor in source.model.inputs}
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from modelyard_build.model import Arrays, Model
 from modelyard_build.progress import Progress
 from modelyard_build.quality import Quality
@@ -56,6 +58,19 @@ class Candidate:
     gpu_accelerator: tuple[str, Mapping[str, str]] | None = None
     needs_gpu: bool = False
     by_hand: str = ""
+
+
+def of_items(model: Model, run: Run) -> Run:
+    """What runs a batch, as what runs any number of items: where the model does not batch, one after the other."""
+    if model.max_batch_size:
+        return run
+
+    def one_by_one(inputs: Arrays) -> Arrays:
+        count = len(next(iter(inputs.values())))
+        answers = [run({name: array[at] for name, array in inputs.items()}) for at in range(count)]
+        return {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}
+
+    return one_by_one
 
 
 @dataclass(frozen=True)
@@ -115,7 +130,7 @@ class Target(ABC):
 
     @abstractmethod
     def runner(self, candidate: Candidate, folder: Path, model: Model) -> Run:
-        """Loads the artefact as its backend does; every tensor of a run has the batch as its first dimension.
+        """Loads the artefact as its backend does; a run takes what a request gives it, see `of_items`.
 
         Args:
             candidate: what is run.

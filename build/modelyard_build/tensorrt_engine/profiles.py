@@ -18,7 +18,7 @@ from modelyard_build.model import Axis, Model, Tensor
 
 @dataclass(frozen=True)
 class Shapes:
-    """The shapes of one input in one profile, the batch first.
+    """The shapes of one input in one profile, the batch first where the model has one.
 
     Attributes:
         min: the smallest size of each dimension.
@@ -57,14 +57,14 @@ def short_and_long(model: Model) -> tuple[Profile, ...]:
 
 
 def _shapes(model: Model, tensor: Tensor) -> Shapes:
-    dims = tensor.dims
+    # A model that does not batch has no dimension for it.
+    most = model.max_batch_size
+    batch = Axis("batch", 1, most, min(model.optimum_batch_size, most))
+    dims = (batch, *tensor.dims) if most else tensor.dims
     return Shapes(
-        min=(1, *(dim.min if isinstance(dim, Axis) else dim for dim in dims)),
-        opt=(
-            min(model.optimum_batch_size, model.max_batch_size),
-            *(dim.opt if isinstance(dim, Axis) else dim for dim in dims),
-        ),
-        max=(model.max_batch_size, *(dim.max if isinstance(dim, Axis) else dim for dim in dims)),
+        min=tuple(dim.min if isinstance(dim, Axis) else dim for dim in dims),
+        opt=tuple(dim.opt if isinstance(dim, Axis) else dim for dim in dims),
+        max=tuple(dim.max if isinstance(dim, Axis) else dim for dim in dims),
     )
 
 
@@ -101,7 +101,8 @@ def check_profiles(model: Model, profiles: Sequence[Profile]) -> None:
 
 def _check_profile(model: Model, number: int, profile: Profile) -> None:
     where = f"{model.name}: optimization profile {number}"
-    expected = {tensor.name: len(tensor.dims) + 1 for tensor in model.inputs}
+    batched = bool(model.max_batch_size)
+    expected = {tensor.name: len(tensor.dims) + batched for tensor in model.inputs}
     if set(profile.inputs) != set(expected):
         raise ArtefactFailed(
             f"{where} names {', '.join(profile.inputs) or 'no input'}; the model's inputs are {', '.join(expected)}. "
@@ -118,7 +119,7 @@ def _check_profile(model: Model, number: int, profile: Profile) -> None:
                 f"{where}: {name!r} has min {list(shapes.min)}, opt {list(shapes.opt)}, max {list(shapes.max)}; "
                 "every size must go up from min over opt to max."
             )
-        if shapes.min[0] != 1:
+        if batched and shapes.min[0] != 1:
             raise ArtefactFailed(
                 f"{where}: {name!r} begins at a batch of {shapes.min[0]}; it must be 1, because Triton sends a lone "
                 "request on its own."

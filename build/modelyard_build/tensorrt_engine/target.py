@@ -183,9 +183,10 @@ def _accept(record: dict[str, Any], release: Release) -> None:
 
 def declared_bindings(model: Model) -> tuple[Binding, ...]:
     """The inputs and outputs that a model declares, as an engine has them."""
+    batch = (-1,) if model.max_batch_size else ()
 
     def binding(tensor: Tensor, mode: str) -> Binding:
-        return Binding(tensor.name, mode, tensor.dtype, (-1, *tensor.config_dims))
+        return Binding(tensor.name, mode, tensor.dtype, (*batch, *tensor.config_dims))
 
     inputs = (binding(tensor, "input") for tensor in model.inputs)
     return (*inputs, *(binding(tensor, "output") for tensor in model.outputs))

@@ -58,7 +58,8 @@ def _show(found: Manifest, damage: str) -> None:
     for role in ("inputs", "outputs"):
         tensors = (f"{tensor['name']} {tensor['dtype']} {tensor['dims']}" for tensor in signature[role])
         _line(f"{role:10}{escape(', '.join(tensors))}")
-    _line(f"{'batch':10}1 to {signature['max_batch_size']}")
+    most = signature["max_batch_size"]
+    _line(f"{'batch':10}{f'1 to {most}' if most else 'none: each request runs on its own'}")
     _line(f"{'for':10}Triton {found.target['triton']} (release {found.target['release']}) and compatible")
     _show_origin(found)
     _show_evidence(found)

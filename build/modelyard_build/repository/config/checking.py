@@ -65,7 +65,14 @@ def _check_batch(config: model_config_pb2.ModelConfig, model: AnyModel) -> list[
     findings: list[_Finding] = []
     if config.name and config.name != model.name:
         findings.append((("name",), f"name is {config.name!r}, the folder is {model.name!r}; leave name out"))
-    if not 1 <= config.max_batch_size <= model.max_batch_size:
+    if not model.max_batch_size and config.max_batch_size:
+        findings.append(
+            (
+                ("max_batch_size",),
+                f"max_batch_size is {config.max_batch_size}, the artefact has no batch dimension; write 0",
+            )
+        )
+    elif model.max_batch_size and not 1 <= config.max_batch_size <= model.max_batch_size:
         findings.append(
             (
                 ("max_batch_size",),

@@ -60,12 +60,13 @@ def render(
         notes: lines for the head of the file: why it says what it says.
     """
     parts = [f"# {model.summary}.", *(f"# {note}" for note in notes), *_kind(model, serving)]
-    parts += ["", f"max_batch_size: {model.max_batch_size}"]
+    parts += ["", *([] if model.max_batch_size else [_UNBATCHED]), f"max_batch_size: {model.max_batch_size}"]
     parts += [_tensors("input", model.inputs), _tensors("output", model.outputs)]
     if isinstance(model, Ensemble):
         parts += ["", _steps(model)]
     else:
-        parts += ["", _batching(model.dynamic_batching), "", _instances(model, serving)]
+        parts += ["", _batching(model.dynamic_batching)] if model.dynamic_batching and model.max_batch_size else []
+        parts += ["", _instances(model, serving)]
         if isinstance(model, PythonModel):
             parts += ["", *_parameters(model)]
         elif settings := _settings(serving):
@@ -73,6 +74,9 @@ def render(
         if warmup:
             parts += ["", _warmup(warmup)]
     return "\n".join([*parts, "", _VERSION_POLICY, ""])
+
+
+_UNBATCHED = "# The model has no batch dimension: the dims are the whole shape, and each request runs on its own."
 
 
 def _kind(model: AnyModel, serving: Serving) -> list[str]:
@@ -120,7 +124,7 @@ def _instances(model: Model | PythonModel, serving: Serving) -> str:
     if isinstance(model, PythonModel):
         return f"""\
 # Instances are processes that run batches side by side.
-instance_group [ {{ count: {model.instance_count}, kind: KIND_CPU }} ]"""
+instance_group [ {{ count: {model.instance_count}, kind: {model.instance_kind} }} ]"""
     # Triton serves profile 0 alone unless each is listed.
     listed = ", ".join(f'"{number}"' for number in range(serving.profiles))
     profiles = f", profile: [ {listed} ]" if serving.profiles > 1 else ""
