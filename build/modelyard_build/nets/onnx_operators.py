@@ -132,8 +132,9 @@ class ConvTranspose(OpRun):
         lacking = [max(0, size - has) for size, has in zip(wanted, found.shape[2:], strict=True)] if wanted else more
         found = _padded(found, [0] * rank + lacking, 0.0)
         around = _cut(options, window, found.shape[2:], wanted)
-        cut = [slice(around[at], size - around[at + rank]) for at, size in enumerate(found.shape[2:])]
-        found = found[(slice(None), slice(None), *tuple(cut))]
+        cut = [slice(None), slice(None)]
+        cut += [slice(around[at], size - around[at + rank]) for at, size in enumerate(found.shape[2:])]
+        found = found[tuple(cut)]
         if b is not None:
             found = found + _to_torch(b).reshape(1, -1, *[1] * rank)
         return (np.ascontiguousarray(found.numpy()).astype(x.dtype),)
