@@ -148,10 +148,16 @@ class PythonModel:
 
     Attributes:
         source: the file that becomes `<version>/model.py`.
-        files: assets that stand beside it in the version folder, by file name.
+        files: assets that stand beside it in the version folder, by path in there.
+        write: `write(files, folder)`: puts into the version folder what is made rather than copied.
         parameters: config.pbtxt's `parameters`, which the step reads.
         reference: `reference(files, inputs)`: the outputs that the served step must give, element for element.
         examples: as in `Model`; the axes are those of the inputs.
+        exact: like `reference`, in float64, for a step that computes: floats that are summed in another order in a
+            batch are then held to the class *exact*.
+        verified_items: how many real items go through the server and the reference before a version is published.
+        corners: `corners(files)`: further inputs for the proof, such as the smallest and the largest sizes.
+        instance_kind: the `kind` of the instance_group, in a config.pbtxt that the build writes.
     """
 
     name: str
@@ -167,6 +173,11 @@ class PythonModel:
     max_batch_size: int
     dynamic_batching: DynamicBatching
     instance_count: int = 1
+    instance_kind: str = "KIND_CPU"
+    write: Callable[[Mapping[str, Path], Path], None] | None = None
+    exact: Callable[[Mapping[str, Path], Arrays], Arrays] | None = None
+    verified_items: int = 200
+    corners: Callable[[Mapping[str, Path]], Sequence[Arrays]] | None = None
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ _PLUMBING = {
     "steps",
     "progress",
     "quality",
+    "rounding",
     "atomic",
     "targets.target",
     # What refuses and reports in words.

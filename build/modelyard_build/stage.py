@@ -121,7 +121,10 @@ def _make_python_model(model: PythonModel, files: Mapping[str, Path], folder: Pa
     with watch.step("copy"):
         shutil.copyfile(model.source, folder / "files" / "model.py")
         for name in model.files:
+            (folder / "files" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(files[name], folder / "files" / name)
+        if model.write:
+            model.write(files, folder / "files")
     with watch.step("samples"):
         examples = model.examples(files, GOLDEN_ITEMS)
         inputs = rows(examples)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard_build.errors import ServeFailed
+from modelyard_build.rounding import joined_rows
 from modelyard_client import Client
 from modelyard_client.errors import ClientError
 from modelyard_ops.console import stderr
@@ -74,7 +75,7 @@ class ServedRepository:
                 raise ServeFailed(f"{model} over {protocol}: {error}") from error
         if not size:
             return {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}
-        return {name: _concatenate([answer[name] for answer in answers]) for name in answers[0]}
+        return {name: joined_rows([answer[name] for answer in answers]) for name in answers[0]}
 
 
 def _chunks(inputs: dict[str, npt.NDArray[Any]], size: int) -> list[dict[str, npt.NDArray[Any]]]:
@@ -85,14 +86,6 @@ def _chunks(inputs: dict[str, npt.NDArray[Any]], size: int) -> list[dict[str, np
 def _items(inputs: dict[str, npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[Any]]]:
     count = len(next(iter(inputs.values())))
     return [{name: array[at] for name, array in inputs.items()} for at in range(count)]
-
-
-def _concatenate(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Joins along the first dimension; narrower rows are padded with zeros at the end."""
-    if arrays[0].ndim != 2:
-        return np.concatenate(arrays)
-    width = max(array.shape[1] for array in arrays)
-    return np.concatenate([np.pad(array, ((0, 0), (0, width - array.shape[1]))) for array in arrays])
 
 
 @contextlib.contextmanager

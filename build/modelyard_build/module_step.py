@@ -1,0 +1,130 @@
+"""A PyTorch module that cannot be exported, served as it is by a Python step; see `steps/pytorch_module.py`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard_build import steps
+from modelyard_build.assets import Asset
+from modelyard_build.errors import BrokenDeclaration
+from modelyard_build.model import Array, Arrays, Axis, Model, PythonModel, Tensor
+from modelyard_build.rounding import joined_rows
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Where a user's own files lie in a version: beside the step's model.py their names could be the step's.
+SOURCE = "source"
+DESCRIPTION, WEIGHTS = "module.json", "weights.safetensors"
+# As Triton's pytorch backend calls them; 0 is a fair share of the cores, and PyTorch's own number.
+THREADS = {"INTRA_OP_THREAD_COUNT": "0", "INTER_OP_THREAD_COUNT": "0"}
+# Each of them runs alone in PyTorch, twice; what cannot be exported is often slow.
+VERIFIED_ITEMS, CORNER_ITEMS = 64, 8
+
+
+def as_it_is(
+    model: Model,
+    module: str,
+    sources: Mapping[str, Asset],
+    original: Callable[[Mapping[str, Path]], nn.Module],
+    places: Mapping[str, str],
+    batch: Mapping[str, int] | None = None,
+    numbers: Sequence[str] = (),
+) -> PythonModel:
+    """Declares a model as a step that runs its module, in place of an artefact made of it.
+
+    Args:
+        model: the declaration that an export would take.
+        module: "decoder:Decoder": one of `sources` as Python imports it, and what in it is the module, or makes it when
+            it is called without arguments.
+        sources: the module's own Python files, by path below the folder that they are imported from.
+        original: the module with its weights as its author wrote it; its state is what is served.
+        places: where each output stands in what it returns: nothing for the tensor itself, states[1], logits.
+        batch: the dimension that is the batch, for outputs in which it is not the first.
+        numbers: the inputs that have one number for each item, and are declared as rows of one.
+
+    Raises:
+        BrokenDeclaration: the model has no batch dimension.
+    """
+    if model.dynamic_batching is None or not model.max_batch_size:
+        raise BrokenDeclaration(f"{model.name} has no batch dimension; a module that is served as it is needs one.")
+    description = {
+        "module": module,
+        "inputs": [{**_described(tensor), "number": tensor.name in numbers} for tensor in model.inputs],
+        "outputs": [
+            {**_described(tensor), "place": places[tensor.name], "batch": (batch or {}).get(tensor.name, 0)}
+            for tensor in model.outputs
+        ],
+    }
+    axes = {dim.name: dim for tensor in model.inputs for dim in tensor.dims if isinstance(dim, Axis)}
+
+    def usual(files: Mapping[str, Path], batch: int) -> Arrays:
+        return model.examples(files, batch, {name: axis.opt for name, axis in axes.items()})
+
+    def corners(files: Mapping[str, Path]) -> list[Arrays]:
+        sizes = [{name: axis.min for name, axis in axes.items()}, {name: axis.max for name, axis in axes.items()}]
+        return [model.examples(files, min(CORNER_ITEMS, model.max_batch_size), size) for size in sizes] if axes else []
+
+    def reference(files: Mapping[str, Path], arrays: Arrays) -> Arrays:
+        return _alone(model.load(files), arrays, model.outputs)
+
+    def exact(files: Mapping[str, Path], arrays: Arrays) -> Arrays:
+        try:
+            return _alone(model.load(files).double(), arrays, model.outputs)
+        except RuntimeError:
+            # It makes tensors of a fixed dtype, which do not go with those of another.
+            return reference(files, arrays)
+
+    def write(files: Mapping[str, Path], folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        # Whatever the weights came as, tensors alone are served; a copy each, because two of them may be one.
+        state = {name: tensor.clone().contiguous() for name, tensor in original(files).state_dict().items()}
+        save_file(state, folder / WEIGHTS)
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+
+    return PythonModel(
+        name=model.name,
+        summary=model.summary,
+        source=Path(steps.__path__[0]) / "pytorch_module.py",
+        inputs=model.inputs,
+        outputs=model.outputs,
+        files={f"{SOURCE}/{path}": asset for path, asset in sources.items()},
+        parameters=THREADS,
+        assets=model.assets,
+        examples=usual,
+        reference=reference,
+        max_batch_size=model.max_batch_size,
+        dynamic_batching=model.dynamic_batching,
+        instance_kind="KIND_AUTO",
+        write=write,
+        exact=exact,
+        verified_items=VERIFIED_ITEMS,
+        corners=corners,
+    )
+
+
+def _described(tensor: Tensor) -> dict[str, Any]:
+    dims = [[dim.min, dim.max] if isinstance(dim, Axis) else dim for dim in tensor.dims]
+    return {"name": tensor.name, "dtype": tensor.dtype, "dims": dims}
+
+
+def _alone(module: nn.Module, arrays: Arrays, outputs: Sequence[Tensor]) -> Arrays:
+    """The module's answers to each item on its own: what it must answer in whatever company an item comes."""
+    count = len(next(iter(arrays.values())))
+    answers = [_run(module, {name: array[at : at + 1] for name, array in arrays.items()}) for at in range(count)]
+    return {tensor.name: joined_rows([answer[place] for answer in answers]) for place, tensor in enumerate(outputs)}
+
+
+def _run(module: nn.Module, arrays: Arrays) -> list[Array]:
+    """The outputs in order; floats go in as the module computes."""
+    import torch
+
+    dtype = next((parameter.dtype for parameter in module.parameters()), torch.float32)
+    tensors = {name: torch.tensor(array) for name, array in arrays.items()}
+    cast = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    with torch.inference_mode():
+        return [tensor.numpy() for tensor in module(**cast)]
