@@ -10,36 +10,67 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from modelyard_build.errors import ExportFailed
-from modelyard_build.model import Model
+from modelyard_build.model import Array, Model
 
 # What every normalisation of ONNX takes for an attribute that is absent.
 ONNX_EPSILON = 1e-5
+# The layers that the exporter merges a batch norm into, and how far its products may be rounded.
+_TAKE_BATCH_NORM = frozenset({"Conv", "ConvTranspose", "Gemm"})
+_ROUNDING = 1e-5
 
 
 def check_weights(model: Model, module: nn.Module, proto: onnx.ModelProto) -> None:
     """Holds every weight that stands in the graph under its own name against the module's, bit for bit.
 
-    Weights that the exporter transposed or merged have other names; answers depend on each of them.
+    Weights that the exporter transposed or merged have other names; answers depend on each of them. Where it put a
+    batch norm into the layer before it, the layer's weights are the module's times a number for each channel.
 
     Raises:
         ExportFailed: naming the weight and how many of its elements differ.
     """
     weights = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    found = ir.from_proto(proto).graph.initializers
+    graph = ir.from_proto(proto).graph
+    found, scaled = graph.initializers, _before_batch_norms(module, graph)
     for name in sorted(weights.keys() & found.keys()):
         expected, stored = weights[name].detach().numpy(), found[name].const_value
         actual = stored.numpy() if stored is not None else np.empty(0)
         # Another shape or dtype is another form of the weight, which answers depend on.
         if actual.shape != expected.shape or actual.dtype != expected.dtype:
             continue
-        if not np.array_equal(actual, expected):
+        if not np.array_equal(actual, expected) and not (name in scaled and _is_scaled(actual, expected)):
             raise ExportFailed(
                 f"{model.name}: weight {name!r} of the graph differs from the module's in "
                 f"{int((actual != expected).sum())} of {actual.size} elements. Something changed it after PyTorch "
                 "wrote it: export again."
             )
+
+
+def _before_batch_norms(module: nn.Module, graph: ir.Graph) -> set[str]:
+    """The weights and biases into which the exporter may have put a batch norm."""
+    if not any(isinstance(layer, _BatchNorm) for layer in module.modules()):
+        return set()
+    nodes = (node for node in graph if node.op_type in _TAKE_BATCH_NORM)
+    return {value.name for node in nodes for value in node.inputs[1:] if value is not None and value.name}
+
+
+def _is_scaled(actual: Array, expected: Array) -> bool:
+    """Whether each channel, along the first or the second dimension, is the expected one times a number.
+
+    A bias, which is also shifted, has nothing to be held against.
+    """
+    return expected.ndim == 1 or any(
+        _rows_are_scaled(np.moveaxis(actual, axis, 0), np.moveaxis(expected, axis, 0)) for axis in (0, 1)
+    )
+
+
+def _rows_are_scaled(actual: Array, expected: Array) -> bool:
+    left, right = (array.reshape(len(array), -1).astype(np.float64) for array in (actual, expected))
+    length = (right * right).sum(1)
+    factors = np.divide((left * right).sum(1), length, out=np.zeros_like(length), where=length > 0)
+    return np.allclose(left, right * factors[:, None], rtol=_ROUNDING, atol=_ROUNDING * float(np.abs(left).max()))
 
 
 def check_epsilons(model: Model, module: nn.Module, proto: onnx.ModelProto) -> None:
