@@ -1,8 +1,7 @@
-"""A closed-loop gRPC client in a process of its own, which costs the cores little: requests are sent as stored bytes.
+"""A closed-loop client in a process of its own, which costs the cores little: requests are sent as stored bytes.
 
-Run as ``python load_generator.py HOST:PORT``. Each line on its input orders a round, a JSON object with `request` (a
-file that holds one serialised ModelInferRequest), `concurrency` and `seconds`; each line of its output tells about it,
-see `Round`.
+Each line on its input orders a round, see `Order`; each line of its output tells about it, see `Round`. Answers are
+received whole and not read, apart from an HTTP answer's status and length.
 """
 
 from __future__ import annotations
@@ -14,14 +13,34 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 
-import grpc
-
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
+END_OF_HEAD = b"\r\n\r\n"
 
-Call = Callable[[bytes], Awaitable[bytes]]
+Call = Callable[[bytes], Awaitable[object]]
+Connect = Callable[[], Awaitable[Call]]
+
+
+@dataclass(frozen=True)
+class Order:
+    """A round that is asked for.
+
+    Attributes:
+        protocol: grpc, where all loops share a channel, or http, where each has a connection of its own.
+        url: host:port.
+        requests: files, each with one request as it is sent: a ModelInferRequest, or an HTTP request with its head.
+            They are sent in turns.
+        concurrency: requests kept under way.
+        seconds: how long.
+    """
+
+    protocol: str
+    url: str
+    requests: list[str]
+    concurrency: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -30,17 +49,22 @@ class Round:
 
     Attributes:
         throughput: Requests a second in the steady state.
-        latency_s: The median, in seconds.
+        latencies_s: Of every answer in the steady state, in seconds.
         requests: All that were answered.
         seconds: The whole round's length.
         cpu_seconds: What this process used of the cores meanwhile.
     """
 
     throughput: float
-    latency_s: float
+    latencies_s: list[float]
     requests: int
     seconds: float
     cpu_seconds: float
+
+    @property
+    def latency_s(self) -> float:
+        """The median."""
+        return statistics.median(self.latencies_s)
 
 
 def steady_throughput(loops: Sequence[Sequence[float]]) -> float:
@@ -54,40 +78,140 @@ def steady_throughput(loops: Sequence[Sequence[float]]) -> float:
     return sum((len(times) - 2) / (times[-1] - times[1]) for times in loops)
 
 
-async def closed_loop(call: Call, request: bytes, until: float) -> list[float]:
-    """Sends one request after the other; returns the times of the start and of every answer."""
+async def closed_loop(call: Call, requests: Sequence[bytes], until: float) -> list[float]:
+    """Sends one request after the other, in turns; returns the times of the start and of every answer."""
     times = [time.perf_counter()]
-    while times[-1] < until or len(times) < 3:
+    for request in cycle(requests):
         await call(request)
         times.append(time.perf_counter())
+        if times[-1] >= until and len(times) >= 3:
+            break
     return times
 
 
-async def play(call: Call, request: bytes, concurrency: int, seconds: float) -> Round:
-    """One round."""
+async def play(connect: Connect, requests: Sequence[bytes], concurrency: int, seconds: float) -> Round:
+    """One round; each loop begins with another request."""
+    calls = [await connect() for _ in range(concurrency)]
+    turns = [[*islice(cycle(requests), start, start + len(requests))] for start in range(concurrency)]
     cpu, start = time.process_time(), time.perf_counter()
-    loops = await asyncio.gather(*(closed_loop(call, request, start + seconds) for _ in range(concurrency)))
+    loops = await asyncio.gather(
+        *(closed_loop(call, turn, start + seconds) for call, turn in zip(calls, turns, strict=True))
+    )
     elapsed, cpu = time.perf_counter() - start, time.process_time() - cpu
-    latencies = [end - begin for times in loops for begin, end in pairwise(times[1:])]
     return Round(
         throughput=steady_throughput(loops),
-        latency_s=statistics.median(latencies),
+        latencies_s=[end - begin for times in loops for begin, end in pairwise(times[1:])],
         requests=sum(len(times) - 1 for times in loops),
         seconds=elapsed,
         cpu_seconds=cpu,
     )
 
 
-async def serve_orders(url: str) -> None:
+class HttpConnection(asyncio.Protocol):
+    """One kept-alive connection of HTTP/1.1, one request at a time."""
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+        self._missing = 0
+        self._answer: asyncio.Future[bytes] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keeps what requests are written to."""
+        assert isinstance(transport, asyncio.Transport)  # of TCP
+        self._transport = transport
+
+    async def call(self, request: bytes) -> bytes:
+        """Sends one request, head included; returns the answer's body.
+
+        Raises:
+            RuntimeError: the answer's status is not 200, or the server hung up.
+        """
+        self._received.clear()
+        self._missing = 0
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return await self._answer
+
+    def data_received(self, data: bytes) -> None:
+        """Collects an answer; complete when the announced length is there."""
+        self._received += data
+        if not self._missing and (end := self._received.find(END_OF_HEAD)) >= 0:
+            self._missing = end + len(END_OF_HEAD) + content_length(bytes(self._received[:end]))
+        if self._missing and len(self._received) >= self._missing:
+            self._finish()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """A server that hangs up has failed the request that is under way."""
+        if self._answer and not self._answer.done():
+            self._answer.set_exception(RuntimeError(f"the server closed the connection: {error or 'no reason given'}"))
+
+    def close(self) -> None:
+        """Hangs up."""
+        self._transport.close()
+
+    def _finish(self) -> None:
+        if self._answer is None or self._answer.done():
+            return
+        head, _, body = bytes(self._received).partition(END_OF_HEAD)
+        if head.split(b" ", 2)[1] != b"200":
+            self._answer.set_exception(RuntimeError(f"expected 200, got {head.splitlines()[0]!r}: {body[:500]!r}"))
+        else:
+            self._answer.set_result(body)
+
+
+def content_length(head: bytes) -> int:
+    """The announced length of an answer's body.
+
+    Raises:
+        ValueError: none is announced; the servers that are measured here all do.
+    """
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            return int(value)
+    raise ValueError(f"an answer without a Content-Length: {head!r}")
+
+
+async def play_http(order: Order, requests: Sequence[bytes]) -> Round:
+    """A round over HTTP, with a connection for each loop."""
+    host, _, port = order.url.rpartition(":")
+    connections: list[HttpConnection] = []
+
+    async def connect() -> Call:
+        _, connection = await asyncio.get_running_loop().create_connection(HttpConnection, host, int(port))
+        connections.append(connection)
+        return connection.call
+
+    try:
+        return await play(connect, requests, order.concurrency, order.seconds)
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+async def play_grpc(order: Order, requests: Sequence[bytes]) -> Round:
+    """A round over gRPC, with one channel for all loops."""
+    import grpc
+
+    async with grpc.aio.insecure_channel(order.url) as channel:
+        call: Call = channel.unary_unary(METHOD)
+
+        async def connect() -> Call:
+            return call
+
+        return await play(connect, requests, order.concurrency, order.seconds)
+
+
+PROTOCOLS = {"grpc": play_grpc, "http": play_http}
+
+
+async def serve_orders() -> None:
     """Plays the rounds that are ordered, until the input ends."""
-    async with grpc.aio.insecure_channel(url) as channel:
-        call = channel.unary_unary(METHOD)
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            order = json.loads(line)
-            request = Path(order["request"]).read_bytes()
-            played = await play(call, request, order["concurrency"], order["seconds"])
-            print(json.dumps(asdict(played)), flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        order = Order(**json.loads(line))
+        played = await PROTOCOLS[order.protocol](order, [Path(file).read_bytes() for file in order.requests])
+        print(json.dumps(asdict(played)), flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(serve_orders(sys.argv[1]))
+    asyncio.run(serve_orders())

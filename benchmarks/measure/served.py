@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 from types import TracebackType
@@ -15,12 +12,12 @@ import numpy.typing as npt
 import psutil
 from tritonclient import grpc
 
-from measure.load_generator import Round
+from measure.generator import Generator
+from measure.load_generator import Order
 from measure.overhead import Load
 from modelyard_server.backend_support.model_config import ModelConfig
 from modelyard_server.process import ServerOptions, TritonServer, free_ports
 
-GENERATOR = Path(__file__).with_name("load_generator.py")
 Tensors = dict[str, npt.NDArray[Any]]
 
 
@@ -42,15 +39,13 @@ class Served:
     def __enter__(self) -> Served:
         self._server.__enter__()
         self._client = grpc.InferenceServerClient(self._server.grpc_url)
-        self._generator = subprocess.Popen(
-            [sys.executable, GENERATOR, self._server.grpc_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._generator = Generator().__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._generator.communicate()
+        self._generator.__exit__(kind, error, trace)
         self._client.close()
         self._server.__exit__(kind, error, trace)
 
@@ -74,19 +69,9 @@ class Served:
     def load(self, request: Path, concurrency: int, seconds: float) -> Load:
         """One round of load."""
         cpu, counts = self._cpu_seconds(), self._counts()
-        played = self._order({"request": str(request), "concurrency": concurrency, "seconds": seconds})
+        played = self._generator.play(Order("grpc", self._server.grpc_url, [str(request)], concurrency, seconds))
         inferences, runs = (after - before for after, before in zip(self._counts(), counts, strict=True))
         return Load(played, self._cpu_seconds() - cpu, inferences / runs)
-
-    def _order(self, order: dict[str, Any]) -> Round:
-        stdin, stdout = self._generator.stdin, self._generator.stdout
-        if stdin is None or stdout is None:
-            raise RuntimeError("the load generator was started without pipes")
-        print(json.dumps(order), file=stdin, flush=True)
-        line = stdout.readline()
-        if not line:
-            raise RuntimeError("the load generator ended; its error stands above")
-        return Round(**json.loads(line))
 
     def _cpu_seconds(self) -> float:
         root = psutil.Process(self._server.state.pid)

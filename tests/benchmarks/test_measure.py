@@ -8,13 +8,13 @@ import pytest
 
 from measure.in_process import Speed
 from measure.intervals import Interval, mean_interval, ratio_interval
-from measure.load_generator import Round, play, steady_throughput
+from measure.load_generator import Call, Round, play, steady_throughput
 from measure.overhead import Load, Pair, cores_left, show, summary, verdict
 
 
 def pair(served: float, own: float, *, client_cpu: float = 0.0, same: float | None = None) -> Pair:
     """A pair with a round of 10 s."""
-    client = Round(served, latency_s=0.1, requests=100, seconds=10.0, cpu_seconds=client_cpu)
+    client = Round(served, latencies_s=[0.1], requests=100, seconds=10.0, cpu_seconds=client_cpu)
     load = Load(client, server_cpu_seconds=8.0, batch=16.0)
     return Pair(load, Speed(own, 0.1), Speed(own if same is None else same, 0.1), added_latency_s=0.001)
 
@@ -84,6 +84,9 @@ def test_the_load_generator_keeps_its_requests_under_way() -> None:
         under_way -= 1
         return b""
 
-    played = asyncio.run(play(answer, b"", concurrency=3, seconds=0.05))
+    async def connect() -> Call:
+        return answer
+
+    played = asyncio.run(play(connect, [b""], concurrency=3, seconds=0.05))
     assert max(seen) == 3
     assert played.requests >= 3 * 2

@@ -1,0 +1,1 @@
+"""Servers that people write themselves: what the embedded Triton is measured beside."""
