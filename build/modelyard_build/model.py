@@ -72,12 +72,14 @@ class Tensor:
         dtype: Triton's datatype name, a key of `NUMPY_DTYPES`.
         dims: sizes without the batch; an `Axis` where the size varies.
         labels: for a classifier's output, the name of each element along the last dimension.
+        padding: what a row is filled up with where the rows beside it are longer.
     """
 
     name: str
     dtype: str
     dims: tuple[int | Axis, ...]
     labels: tuple[str, ...] = ()
+    padding: int = 0
 
     @property
     def config_dims(self) -> tuple[int, ...]:

@@ -14,8 +14,7 @@ from modelyard_build.assets import fetch
 from modelyard_build.datasets import complaints
 from modelyard_build.export import export
 from modelyard_build.model import Arrays
-from modelyard_build.models.text_embedder import ENCODER
-from modelyard_build.nets.minilm import tokenize
+from modelyard_build.models.text_embedder import ENCODER, TOKENS
 from modelyard_build.precision import calibration, convert
 from modelyard_build.precision.converted import Converted
 from modelyard_build.precision.sessions import Session
@@ -59,7 +58,7 @@ def int8(encoder: Encoder) -> Converted:
 
 def unseen(files: Mapping[str, Path], width: int) -> Arrays:
     """Complaints of the test split, as wide as asked, shorter ones padded."""
-    return tokenize(files, complaints.load(files["test"]).texts[:32], width)
+    return TOKENS.tokenize(files, complaints.load(files["test"]).texts[:32], width)
 
 
 @pytest.mark.slow

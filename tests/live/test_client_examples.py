@@ -21,6 +21,7 @@ PRINTS = {
     "classify_tickets.py": r"(?s)^They reported.*\n  0\.\d{3}  \w+.*mortgage servicer.*\n  0\.\d{3}",
     "embed_texts.py": r"(?s)^The bank charged.*\n  0\.\d{3}  .*Mix the flour .*\n  0\.\d{3}  The recipe",
     "raw_infer.py": r"(?s)^input_ids: INT64 \[-1, -1\].*\[2, 384\]> answered request example-1\nas expected: .*int64",
+    "search_passages.py": r"(?s)^A debt coll.*\n  0\.\d{3}  A collector .*\nSomebody.*\n  0\.\d{3}  Two purchases",
     "shared_memory.py": r"<Result of text_embedder_encoder/1: embedding: .*\nlargest difference .*: 0\.0e\+00",
 }
 

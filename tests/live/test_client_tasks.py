@@ -11,7 +11,14 @@ import pytest
 
 from modelyard_client import AsyncClient, Client
 from modelyard_client.errors import IncompatibleModel, InvalidInput, ModelNotFound, TextTruncated
-from modelyard_client.tasks import AsyncTextEmbedder, AsyncTicketClassifier, TextEmbedder, TicketClassifier
+from modelyard_client.tasks import (
+    AsyncPassageEmbedder,
+    AsyncTextEmbedder,
+    AsyncTicketClassifier,
+    PassageEmbedder,
+    TextEmbedder,
+    TicketClassifier,
+)
 from modelyard_server.process import TritonServer
 from support.clients import Kind, url_of
 from support.stand_ins import DIMENSIONS, LABELS, MAX_TOKENS, embedding, probabilities
@@ -72,6 +79,19 @@ def test_classifies_in_order(client: Client) -> None:
         assert prediction.probabilities[prediction.label] == prediction.probability
         assert list(prediction.probabilities.values()) == sorted(prediction.probabilities.values(), reverse=True)
     assert {"mortgage: home"} <= {prediction.label for prediction in predictions}
+
+
+def test_passages_are_found(client: Client) -> None:
+    """A passage is the nearest to itself, whatever is embedded with it; k is how many come back."""
+    embedder = PassageEmbedder(client)
+    index = embedder.embed(TEXTS)
+    np.testing.assert_allclose(index, expected(TEXTS), atol=1e-6)
+    for text, hits in zip(TEXTS[:5], embedder.search(TEXTS[:5], index, k=3), strict=True):
+        assert len(hits) == 3
+        assert hits[0].score == pytest.approx(1.0, abs=1e-5)
+        np.testing.assert_allclose(index[hits[0].position], embedding(text), atol=1e-6)
+    with pytest.raises(InvalidInput, match=r"shape \[33, 2\], expected \[number of passages, 384\]"):
+        embedder.search(["a"], index[:, :2])
 
 
 def test_truncated_texts_are_warned_of(client: Client) -> None:
@@ -149,5 +169,8 @@ async def test_async_twins(client_triton: TritonServer, kind: Kind) -> None:
             await embedder.embed(["x " * 40], truncate=False)
         with pytest.raises(InvalidInput, match=r"texts\[1\] is empty"):
             await classifier.classify(["a", ""])
+        searcher = AsyncPassageEmbedder(client)
+        ((hit,),) = await searcher.search(["word1 word2"], await searcher.embed(["word3", "word2 word1"]), k=1)
+        assert hit.position == 1
         with pytest.raises(IncompatibleModel, match="no probabilities"):
             await AsyncTicketClassifier(client, "text_embedder").classify(["a"])

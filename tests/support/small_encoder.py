@@ -13,7 +13,8 @@ from transformers import BertConfig, BertModel
 
 from modelyard_build import model as declare
 from modelyard_build.model import Arrays
-from modelyard_build.nets.minilm import mean_pool, token_states
+from modelyard_build.nets.minilm import token_states
+from modelyard_build.nets.pooling import mean_pool
 
 VOCABULARY = 64
 WIDTH = 32

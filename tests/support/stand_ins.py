@@ -1,4 +1,4 @@
-"""Stand-ins for `text_embedder` and `ticket_classifier`: the same names and signatures, an arithmetic one can follow.
+"""Stand-ins for `text_embedder`, `passage_embedder` and `ticket_classifier`: the same names and signatures, an arithmetic one can follow.
 
 A token is a word. Of a text only the first `MAX_TOKENS` count. Its embedding is `embedding(text)`, the probability of
 each of the labels `probabilities(text)`.
@@ -88,8 +88,9 @@ _ENCODER_MODEL = """
 
 
 def write_stand_ins(repository: Path) -> Path:
-    """Writes both systems; returns the repository."""
-    _write_system(repository, "text_embedder", "embedding", DIMENSIONS, "0", "np.linalg.norm(row)", label_filename="")
+    """Writes the systems; returns the repository."""
+    for embedder in ("text_embedder", "passage_embedder"):
+        _write_system(repository, embedder, "embedding", DIMENSIONS, "0", "np.linalg.norm(row)", label_filename="")
     _write_system(
         repository,
         "ticket_classifier",

@@ -18,6 +18,7 @@ FOLDER = Path(__file__).parent
 # The files of this folder. Each declares MODELS: steps before the ensembles that use them.
 SYSTEMS = (
     "text_embedder",
+    "passage_embedder",
     "ticket_classifier",
 )
 

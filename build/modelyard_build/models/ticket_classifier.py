@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from modelyard_build.datasets import complaints
 from modelyard_build.evaluations import classification
 from modelyard_build.model import Arrays, Ensemble, Evaluation, Model, Tensor
-from modelyard_build.models import minilm_tokenizer
+from modelyard_build.models import text_encoder
 from modelyard_build.nets import minilm_assets
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 MAX_LENGTH = 128
 LABELS = tuple(complaints.LABELS.values())
 PROBABILITIES = Tensor("probabilities", "FP32", (len(LABELS),), labels=LABELS)
-ASSETS = {**minilm_assets.ENCODER_ASSETS, **minilm_tokenizer.TEXT_ASSETS}
+TOKENS = text_encoder.Tokens(minilm_assets.TOKENIZER, "BertTokenizerFast", padding=0, max_length=MAX_LENGTH)
+ASSETS = {**minilm_assets.ENCODER_ASSETS, **TOKENS.assets}
 
 
 def load(files: Mapping[str, Path]) -> nn.Module:
@@ -36,43 +38,43 @@ def reference(files: Mapping[str, Path], inputs: Arrays) -> Arrays:
     """What PyTorch and the transformers tokenizer answer."""
     from modelyard_build.nets.inference import run_texts
 
-    return run_texts(load(files), files, minilm_tokenizer.texts_of(inputs), MAX_LENGTH, "probabilities")
+    tokenize = partial(TOKENS.tokenize, files)
+    return run_texts(load(files), tokenize, text_encoder.texts_of(inputs), MAX_LENGTH, "probabilities")
 
 
 def evaluation_data(files: Mapping[str, Path]) -> tuple[Arrays, npt.NDArray[np.int64]]:
     """The 3,000 complaints of the test split and their products, short texts first: batches of them pad little."""
     data = complaints.load(files["test"])
     order = np.argsort([len(text) for text in data.texts], kind="stable")
-    texts = np.array([data.texts[index].encode() for index in order], dtype=np.object_)
-    return {"text": texts.reshape(-1, 1)}, data.labels[order]
+    return text_encoder.as_input([data.texts[index] for index in order]), data.labels[order]
 
 
-TOKENIZER = minilm_tokenizer.declare("ticket_classifier_tokenizer", MAX_LENGTH)
+TOKENIZER = TOKENS.step("ticket_classifier_tokenizer")
 
 ENCODER = Model(
     name="ticket_classifier_encoder",
     summary="tuned MiniLM with its head: tokens in, product probabilities out",
     load=load,
-    inputs=minilm_tokenizer.token_tensors(MAX_LENGTH),
+    inputs=TOKENS.tensors,
     outputs=(PROBABILITIES,),
-    examples=minilm_tokenizer.example_tokens,
-    calibration=minilm_tokenizer.calibration_tokens,
-    assets={**ASSETS, **minilm_tokenizer.CALIBRATION_ASSETS},
-    max_batch_size=minilm_tokenizer.MAX_BATCH_SIZE,
-    dynamic_batching=minilm_tokenizer.ENCODER_BATCHING,
-    optimum_batch_size=minilm_tokenizer.OPTIMUM_BATCH_SIZE,
+    examples=TOKENS.examples,
+    calibration=TOKENS.calibration,
+    assets={**ASSETS, **text_encoder.CALIBRATION_ASSETS},
+    max_batch_size=text_encoder.MAX_BATCH_SIZE,
+    dynamic_batching=text_encoder.ENCODER_BATCHING,
+    optimum_batch_size=text_encoder.OPTIMUM_BATCH_SIZE,
 )
 
 ENSEMBLE = Ensemble(
     name="ticket_classifier",
     summary="consumer complaint in, probability of each of 8 products out",
-    steps=minilm_tokenizer.steps_through(TOKENIZER, ENCODER),
-    inputs=(minilm_tokenizer.TEXT,),
-    outputs=(PROBABILITIES, minilm_tokenizer.TOKEN_COUNT),
-    examples=minilm_tokenizer.example_texts,
+    steps=text_encoder.steps_through(TOKENIZER, ENCODER),
+    inputs=(text_encoder.TEXT,),
+    outputs=(PROBABILITIES, text_encoder.TOKEN_COUNT),
+    examples=text_encoder.example_texts,
     reference=reference,
     assets=ASSETS,
-    max_batch_size=minilm_tokenizer.MAX_BATCH_SIZE,
+    max_batch_size=text_encoder.MAX_BATCH_SIZE,
     evaluation=Evaluation(
         data=evaluation_data,
         figures=classification("probabilities"),

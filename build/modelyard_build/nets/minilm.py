@@ -7,18 +7,17 @@ unit length.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel
 
-from modelyard_build.model import Arrays
+from modelyard_build.nets.pooling import mean_pool
 
 HIDDEN_SIZE = 384
 
@@ -59,12 +58,6 @@ def token_states(bert: BertModel, input_ids: Tensor, attention_mask: Tensor) -> 
     return cast("tuple[Tensor, ...]", output.hidden_states)
 
 
-def mean_pool(states: Tensor, attention_mask: Tensor) -> Tensor:
-    """The mean of [batch, sequence, 384] over the tokens that are not padding: [batch, 384]."""
-    weights = attention_mask.unsqueeze(-1).to(states.dtype)
-    return (states * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
-
-
 class SentenceEncoder(nn.Module):
     """Tokens in, a unit-length embedding out."""
 
@@ -76,14 +69,3 @@ class SentenceEncoder(nn.Module):
         """int64 [batch, sequence] twice -> float [batch, 384]."""
         pooled = mean_pool(token_states(self.bert, input_ids, attention_mask)[-1], attention_mask)
         return functional.normalize(pooled, dim=-1)
-
-
-def tokenize(files: Mapping[str, Path], texts: Sequence[str], max_length: int) -> Arrays:
-    """What the transformers library makes of the texts: the reference for the tokenizer that is served.
-
-    Returns:
-        `input_ids` and `attention_mask`, int64 [n, longest], padded to the longest of them.
-    """
-    tokenizer = BertTokenizerFast(tokenizer_file=str(files["tokenizer"]), model_max_length=max_length)
-    encoded = tokenizer(list(texts), truncation=True, max_length=max_length, padding="longest", return_tensors="np")
-    return {name: encoded[name].astype(np.int64) for name in ("input_ids", "attention_mask")}

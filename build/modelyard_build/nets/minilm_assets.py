@@ -20,4 +20,4 @@ TOKENIZER = PinnedAsset(
     _WHEEL, f"{_FOLDER}/tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
 )
 
-ENCODER_ASSETS = {"config": CONFIG, "weights": WEIGHTS, "tokenizer": TOKENIZER}
+ENCODER_ASSETS = {"config": CONFIG, "weights": WEIGHTS}

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import BertModel
 
-from modelyard_build.nets.minilm import HIDDEN_SIZE, load_bert, mean_pool, token_states
+from modelyard_build.nets.minilm import HIDDEN_SIZE, load_bert, token_states
+from modelyard_build.nets.pooling import mean_pool
 
 CLASSES = 8
 HEAD_FILE = Path(__file__).with_name("ticket_classifier.safetensors")

@@ -26,12 +26,11 @@ from torch.nn import functional
 from modelyard_build.assets import fetch
 from modelyard_build.datasets import complaints
 from modelyard_build.datasets.complaints import Complaints
-from modelyard_build.nets import minilm_assets
-from modelyard_build.nets.minilm import load_bert, tokenize
+from modelyard_build.models.ticket_classifier import ENCODER, MAX_LENGTH, TOKENS
+from modelyard_build.nets.minilm import load_bert
 from modelyard_build.nets.ticket_classifier import HEAD_FILE, TicketClassifier
 
 SEED = 20261121
-MAX_LENGTH = 128
 EPOCHS = 3
 BATCH_SIZE = 32
 LEARNING_RATE = 1e-3
@@ -39,7 +38,8 @@ WARMUP_SHARE = 0.1
 # Batches are drawn from shuffled pools sorted by length: near-random order, little padding.
 POOL_BATCHES = 16
 
-ASSETS = {**minilm_assets.ENCODER_ASSETS, "train": complaints.TRAIN, "test": complaints.TEST}
+# Calibration takes the training split too.
+ASSETS = ENCODER.assets
 
 
 def batches(texts: list[str], generator: np.random.Generator) -> list[npt.NDArray[np.int64]]:
@@ -73,7 +73,7 @@ def train(files: Mapping[str, Path], data: Complaints) -> TicketClassifier:
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, len(plan)))
     targets = torch.from_numpy(data.labels)
     for step, batch in enumerate(plan):
-        tokens = tokenize(files, [data.texts[index] for index in batch], MAX_LENGTH)
+        tokens = TOKENS.tokenize(files, [data.texts[index] for index in batch], MAX_LENGTH)
         logits = model.logits(**{name: torch.from_numpy(array) for name, array in tokens.items()})
         loss = functional.cross_entropy(logits, targets[batch])
         optimizer.zero_grad()
@@ -91,7 +91,7 @@ def predict(model: TicketClassifier, files: Mapping[str, Path], texts: list[str]
     predicted = np.empty(len(texts), dtype=np.int64)
     for start in range(0, len(order), BATCH_SIZE):
         indices = order[start : start + BATCH_SIZE]
-        tokens = tokenize(files, [texts[index] for index in indices], MAX_LENGTH)
+        tokens = TOKENS.tokenize(files, [texts[index] for index in indices], MAX_LENGTH)
         with torch.inference_mode():
             logits = model.logits(**{name: torch.from_numpy(array) for name, array in tokens.items()})
         predicted[indices] = logits.argmax(-1).numpy()

@@ -10,6 +10,8 @@ Reads from config.pbtxt's `parameters`:
   them together whatever their lengths. It pays where a larger batch costs little, on a GPU; on a CPU the padding costs
   more than the batch saves.
 
+What rows are filled up with, and at which end, is the tokenizer's own: the `padding` section of tokenizer.json.
+
 `token_count` tells a caller whether its text was cut: it counts the tokens that the whole text has.
 """
 
@@ -48,6 +50,9 @@ class TritonPythonModel:
         self.max_characters = _integer(parameters, "max_characters")
         path = Path(args["model_repository"]) / args["model_version"] / "tokenizer.json"
         self.tokenizer = Tokenizer.from_file(str(path))
+        self.padding = _padding(self.tokenizer)
+        # Rows are padded here, to the longest of a request: the file may ask for a fixed width.
+        self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_length)
         self.pad_to_multiple_of = _integer(parameters, "pad_to_multiple_of")
         self.pad_across_requests = _boolean(parameters, "pad_across_requests")
@@ -103,7 +108,7 @@ class TritonPythonModel:
         longest = max((len(encoding.ids) for encoding in encodings), default=0)
         width = -(-longest // self.pad_to_multiple_of) * self.pad_to_multiple_of
         for encoding in encodings:
-            encoding.pad(min(width, self.max_length))
+            encoding.pad(min(width, self.max_length), **self.padding)
 
     def _response(self, encodings: Sequence[Encoding]) -> Any:
         self._pad(encodings)
@@ -125,6 +130,16 @@ class TritonPythonModel:
             for encoding in encodings
         ]
         return np.array(counts, dtype=np.int32).reshape(-1, 1)
+
+
+def _padding(tokenizer: Tokenizer) -> dict[str, Any]:
+    """How the tokenizer fills up a row; a load error says what its file lacks."""
+    if tokenizer.padding is None:
+        raise ValueError(
+            "tokenizer.json has no padding section, expected the id and the token that rows are filled up with. Load "
+            "it with the tokenizers library, call enable_padding(pad_id=…, pad_token=…), and save it."
+        )
+    return {name: tokenizer.padding[name] for name in ("direction", "pad_id", "pad_type_id", "pad_token")}
 
 
 def _integer(parameters: dict[str, dict[str, str]], name: str) -> int:

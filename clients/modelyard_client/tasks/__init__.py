@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from modelyard_client.tasks.passage_embedder import AsyncPassageEmbedder, Hit, PassageEmbedder
 from modelyard_client.tasks.text_embedder import AsyncTextEmbedder, TextEmbedder
 from modelyard_client.tasks.ticket_classifier import AsyncTicketClassifier, Prediction, TicketClassifier
 
-__all__ = ["AsyncTextEmbedder", "AsyncTicketClassifier", "Prediction", "TextEmbedder", "TicketClassifier"]
+__all__ = [
+    "AsyncPassageEmbedder",
+    "AsyncTextEmbedder",
+    "AsyncTicketClassifier",
+    "Hit",
+    "PassageEmbedder",
+    "Prediction",
+    "TextEmbedder",
+    "TicketClassifier",
+]

@@ -10,7 +10,7 @@ import pytest
 from modelyard_build.assets import fetch
 from modelyard_build.model import Arrays, Ensemble
 from modelyard_build.models import find
-from modelyard_build.models.minilm_tokenizer import texts_of
+from modelyard_build.models.text_encoder import texts_of
 from modelyard_build.repository import manifest, versions
 from modelyard_build.similarity import min_cosine
 from modelyard_build.stage import cached_arrays
