@@ -23,6 +23,7 @@ from modelyard_build.nets.onnx_types import subgraphs
 from modelyard_build.onnx_file_checks import check_file
 
 BATCH = "batch"
+_DEFAULTS_ARE_NO_INPUTS = 4
 
 
 def take(model: Model, path: Path) -> ModelProto:
@@ -83,6 +84,8 @@ def drop_default_inputs(proto: ModelProto) -> list[str]:
     kept = [value for value in graph.input if value.name not in defaults]
     del graph.input[:]
     graph.input.extend(kept)
+    # Before it every initialiser had to be an input.
+    proto.ir_version = max(proto.ir_version, _DEFAULTS_ARE_NO_INPUTS)
     return dropped
 
 
@@ -158,18 +161,18 @@ def _check_names(model: Model, proto: ModelProto) -> None:
 
 
 def _name_dims(value: ValueInfoProto, model: Model, tensor: Tensor) -> None:
-    """Gives a name to a dimension that has none; an output of unknown rank gets the declared dims."""
+    """Gives a name to a dimension that has none, and the declared size to one that varies in the file."""
     declared = [*([BATCH] if model.max_batch_size else []), *(_size(dim) for dim in tensor.dims)]
     shape = value.type.tensor_type.shape
     if not value.type.tensor_type.HasField("shape"):
         shape.dim.extend([onnx.TensorShapeProto.Dimension() for _ in declared])
     for dim, size in zip(shape.dim, declared, strict=False):
-        if dim.dim_param or dim.HasField("dim_value"):
+        if dim.HasField("dim_value"):
             continue
-        if isinstance(size, str):
-            dim.dim_param = size
-        else:
+        if isinstance(size, int):
             dim.dim_value = size
+        elif not dim.dim_param:
+            dim.dim_param = size
 
 
 def _size(dim: int | Axis) -> int | str:

@@ -62,7 +62,7 @@ def adopt(wish: Wish, repository: Path, progress: Progress) -> Adopted:
         opened = origin.open(wish)
         opened = opened if opened.example_asset else _with_small_example(opened)
     with progress.step(wish.name, "inspect"):
-        inspected = inspect(opened, progress.say)
+        inspected = opened.inspected or inspect(opened, progress.say)
     with progress.step(wish.name, "try"):
         tried = attempt(wish, opened, inspected, progress.say)
     if tried.refused:

@@ -88,12 +88,20 @@ def constants(opened: Opened, inspected: Inspected) -> Iterable[str]:
         yield f"{_constant(axis)} = {_axis(axis)}"
     yield _tuple("INPUTS", [_tensor(tensor, inspected.axes) for tensor in inspected.inputs])
     yield _tuple("OUTPUTS", [_tensor(tensor, inspected.axes) for tensor in inspected.outputs])
-    yield "# Where each output stands in what the module returns: nothing for the tensor itself, states[1], logits."
-    yield _dict("PLACES", {name: _text(place) for name, place in inspected.places.items()})
+    if not opened.graph:
+        yield "# Where each output stands in what the module returns: nothing for the tensor itself, states[1], logits."
+        yield _dict("PLACES", {name: _text(place) for name, place in inspected.places.items()})
     yield ""
 
 
 def _load(opened: Opened, inspected: Inspected) -> str:
+    if opened.graph:
+        return f"""
+def load(files: Mapping[str, Path]) -> nn.Module:
+    \"\"\"What the graph means, which everything that is made of it is held against.\"\"\"
+{textwrap.indent(opened.load.strip(), "    ")}
+
+"""
     batch = f", batch={_literal(inspected.batch_at)}" if inspected.batch_at else ""
     numbers = f", numbers={_literal(list(inspected.numbers))}" if inspected.numbers else ""
     return f"""
@@ -144,14 +152,26 @@ def _model(wish: Wish, opened: Opened, inspected: Inspected) -> str:
         *(["calibration=calibration,"] if calibrates(opened) else []),
         "assets=ASSETS,",
         *([f"graph={_text(opened.graph)},"] if opened.graph else []),
+        *_batching(inspected.max_batch_size),
+    ]
+    return "\n".join(["MODEL = Model(", *(f"    {line}" for line in lines), ")", "", "MODELS = (MODEL,)", ""])
+
+
+def _batching(most: int) -> list[str]:
+    if not most:
+        return [
+            "# The graph has no batch dimension: each request runs on its own, and dims are the whole shape.",
+            "max_batch_size=0,",
+            "dynamic_batching=None,",
+        ]
+    return [
         "# The largest batch that is proven and served.",
-        f"max_batch_size={inspected.max_batch_size},",
-        f"optimum_batch_size={min(8, inspected.max_batch_size)},",
+        f"max_batch_size={most},",
+        f"optimum_batch_size={min(8, most)},",
         "dynamic_batching=DynamicBatching(",
         "    max_queue_delay_microseconds=2_000, max_queue_size=1024, default_timeout_microseconds=30_000_000",
         "),",
     ]
-    return "\n".join(["MODEL = Model(", *(f"    {line}" for line in lines), ")", "", "MODELS = (MODEL,)", ""])
 
 
 def _draw(draw: Draw) -> str:

@@ -12,6 +12,8 @@ from modelyard_build.model import Arrays
 if TYPE_CHECKING:
     from torch import nn
 
+    from modelyard_build.adoption.inspection import Inspected
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -88,6 +90,7 @@ class Opened:
         example_asset: the asset that holds the example, where it is the user's own file of real inputs; empty where it
             was drawn.
         notes: what a person is to know of it, a sentence each.
+        inspected: what it takes and answers, where the origin itself knows it.
     """
 
     module: nn.Module
@@ -101,6 +104,7 @@ class Opened:
     graph: str = ""
     example_asset: str = ""
     notes: tuple[str, ...] = ()
+    inspected: Inspected | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from modelyard_build import export, verify
+from modelyard_build import export, given_graph, verify
 from modelyard_build.adoption.declaration import render
 from modelyard_build.adoption.inspection import Inspected, inspect
 from modelyard_build.adoption.origin import Limit, Opened, Wish
@@ -28,7 +28,10 @@ from modelyard_build.export_guards import BATCH, Guard, Guards, watched
 from modelyard_build.model import Arrays, Axis, Model
 from modelyard_build.module_checks import check_module, examples_of
 from modelyard_build.targets import onnxruntime
+from modelyard_build.targets.target import of_items
 
+# An exported one, and one that came as it is.
+_GRAPH = ("the exported graph", "the graph")
 # Each round narrows one axis.
 _MOST_ROUNDS = 8
 # The build derives a bound; this tells a graph that computes something else from one that rounds otherwise.
@@ -112,12 +115,12 @@ def _prove(model: Model, files: Mapping[str, Path], report: Callable[[str], None
     with tempfile.TemporaryDirectory(prefix="modelyard-new-") as folder:
         path = _graph(model, module, files, Path(folder))
         report("the graph against PyTorch")
-        return _compare(model, module, files, onnxruntime.Runner(path))
+        return _compare(model, module, files, of_items(model, onnxruntime.Runner(path)))
 
 
 def _graph(model: Model, module: nn.Module, files: Mapping[str, Path], folder: Path) -> Path:
     if model.graph:
-        return files[model.graph]
+        return onnxruntime.write(given_graph.take(model, files[model.graph]), folder)
     with apart():
         _check_guards(model, module, files)
         proto = export.export(model, module, files, model.translations() if model.translations else None)
@@ -209,7 +212,8 @@ def _compare(model: Model, module: nn.Module, files: Mapping[str, Path], run: ve
                 raise _fails(
                     model, case, f"differs from PyTorch in {name!r} by {difference:.3g} (values to {scale:.3g})"
                 )
-    return f"the exported graph answered as PyTorch at {'; '.join(map(str, cases))}"
+    meant = "ONNX's reference" if model.graph else "PyTorch"
+    return f"{_GRAPH[bool(model.graph)]} answered as {meant} at {'; '.join(map(str, cases))}"
 
 
 def _cases(model: Model) -> list[verify.Case]:
@@ -224,7 +228,9 @@ def _cases(model: Model) -> list[verify.Case]:
 
 
 def _fails(model: Model, case: verify.Case, what: str) -> BuildError:
+    meant = "ONNX's reference" if model.graph else "PyTorch"
+    remedy = "Export it again" if model.graph else "Look for Python code in forward that depends on sizes"
     return ExportFailed(
-        f"{model.name}: the exported graph {what}, at {case}, which PyTorch can do. Look for Python code in forward "
-        "that depends on sizes, or declare fewer sizes with --input."
+        f"{model.name}: {_GRAPH[bool(model.graph)]} {what}, at {case}, which {meant} can do. {remedy}, or declare "
+        "fewer sizes with --input."
     )

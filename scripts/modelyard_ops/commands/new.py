@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from modelyard_ops.building import ConsoleProgress
@@ -69,6 +70,9 @@ def _show(name: str, adopted: Adopted) -> None:
     stdout.print(_table(adopted.inspected))
     for note in (*adopted.inspected.notes, *adopted.inspected.proven):
         stdout.print(f"- {note}", markup=False, soft_wrap=True)
+    if adopted.fallback:
+        stdout.print(f"[yellow]not exported:[/yellow] {escape(adopted.fallback)}", soft_wrap=True)
+        stdout.print("It is served as it is instead, by Triton's Python backend: slower, and on every machine.")
     for path in adopted.written:
         stdout.print(f"wrote {path}", markup=False, soft_wrap=True)
     if not adopted.written:
@@ -81,7 +85,8 @@ def _table(inspected: Inspected) -> Table:
     for role, tensors in (("input", inspected.inputs), ("output", inspected.outputs)):
         for tensor in tensors:
             table.add_row(role, tensor.name, tensor.dtype, _dims(tensor))
-    table.add_row("batch", "", "", f"1 to {inspected.max_batch_size}")
+    most = inspected.max_batch_size
+    table.add_row("batch", "", "", f"1 to {most}" if most else "none")
     return table
 
 
