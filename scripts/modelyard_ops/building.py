@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 IN_FLIGHT = 4
 # What is in flight queues on the server; a proof is not the place to find out that a machine is slow.
-DEADLINE_S = 120.0
+DEADLINE_S = 300.0
 # What is faster, such as finding an answer in the cache, is no step to a person.
 WORTH_A_LINE_S = 0.05
 

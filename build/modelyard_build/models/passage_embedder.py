@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 MAX_LENGTH = 384
 # 6,144 tokens at once: enough for a GPU, and on a CPU larger batches gain nothing.
 MAX_BATCH_SIZE, OPTIMUM_BATCH_SIZE = 16, 8
+# A full batch of long passages takes seconds on a CPU, and who indexes sends many. A caller that does not wait says so
+# with its deadline.
+BATCHING = replace(text_encoder.ENCODER_BATCHING, default_timeout_microseconds=300_000_000)
 EMBEDDING = Tensor("embedding", "FP32", (768,))
 TOKENS = text_encoder.Tokens(
     mpnet_assets.TOKENIZER, "MPNetTokenizerFast", padding=1, max_length=MAX_LENGTH, max_batch_size=MAX_BATCH_SIZE
@@ -68,7 +72,7 @@ ENCODER = Model(
     calibration=TOKENS.calibration,
     assets={**ASSETS, **text_encoder.CALIBRATION_ASSETS},
     max_batch_size=MAX_BATCH_SIZE,
-    dynamic_batching=text_encoder.ENCODER_BATCHING,
+    dynamic_batching=BATCHING,
     optimum_batch_size=OPTIMUM_BATCH_SIZE,
 )
 
