@@ -51,9 +51,14 @@ class Place:
 
     def __str__(self) -> str:
         """As a compiler would say it: file:line and the code."""
+        return f"{self.at}, `{self.code}`"
+
+    @property
+    def at(self) -> str:
+        """The file, relative to where the command runs, and the line."""
         path = Path(self.path)
         shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        return f"{shown}:{self.line}, `{self.code}`"
+        return f"{shown}:{self.line}"
 
 
 def place_in(frames: Iterator[tuple[FrameType, int]]) -> Place | None:

@@ -13,7 +13,7 @@ from modelyard_build.models import declared_in
 from modelyard_build.repository import config, manifest, versions
 from modelyard_build.repository.agreement import agree
 from modelyard_build.repository.manifest import Manifest
-from modelyard_build.sources import build_key, sources
+from modelyard_build.sources import build_key, pinned_assets, sources
 from modelyard_build.wanted import Wanted, wanted
 
 
@@ -82,12 +82,12 @@ def _plan(model: AnyModel, folder: Path, steps: dict[str, str], targets: Sequenc
     files = sources(model, declared_in(model))
     key = build_key(model, files, steps)
     candidates = wanted(model, folder, key, targets) if isinstance(model, Model) else ()
-    reason = _reason(latest, key, files, candidates)
+    reason = _reason(model, latest, key, files, candidates)
     additions = () if reason or latest is None else _additions(latest, candidates)
     return Planned(model, folder, files, key, steps, latest, reason, candidates, additions, before)
 
 
-def _reason(latest: Path | None, key: str, files: dict[str, str], candidates: Sequence[Wanted]) -> str:
+def _reason(model: AnyModel, latest: Path | None, key: str, files: dict[str, str], candidates: Sequence[Wanted]) -> str:
     if latest is None:
         return "no version yet"
     if not (latest / manifest.FILENAME).exists():
@@ -99,7 +99,15 @@ def _reason(latest: Path | None, key: str, files: dict[str, str], candidates: Se
         return _outdated(latest, found, candidates)
     changed = [name for name in files if found.sources.get(name) != files[name]]
     changed += [name for name in found.sources if name not in files]
-    return f"changed since version {latest.name}: {', '.join(changed) or 'a step, an asset or a library'}"
+    changed += _changed_assets(model, found)
+    return f"changed since version {latest.name}: {', '.join(changed) or 'a step or a library'}"
+
+
+def _changed_assets(model: AnyModel, found: Manifest) -> list[str]:
+    """The files of the model's own that were others, or that it did not have, and those that it no longer has."""
+    assets = pinned_assets(model)
+    changed = [asset.filename for name, asset in assets.items() if found.assets.get(name) != asset.sha256]
+    return changed + [name for name in found.assets if name not in assets]
 
 
 def _outdated(latest: Path, found: Manifest, candidates: Sequence[Wanted]) -> str:

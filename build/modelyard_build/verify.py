@@ -24,6 +24,7 @@ from modelyard_build.errors import VerificationFailed
 from modelyard_build.export import axes_of
 from modelyard_build.model import NUMPY_DTYPES, Array, Arrays, Model, Tensor
 from modelyard_build.module_checks import examples_of
+from modelyard_build.one_dtype import OneDtype
 from modelyard_build.quality import EXACT, Quality
 from modelyard_build.similarity import agreement, min_cosine
 
@@ -129,7 +130,9 @@ class Reference:
         exact = copy.deepcopy(module).double()
         found = cases(model)
         inputs = [examples_of(model, files, case.batch, case.sizes) for case in found]
-        return cls(model, module, found, inputs, [run_module(model, exact, batch) for batch in inputs])
+        with OneDtype(torch.float64):
+            answers = [run_module(model, exact, batch) for batch in inputs]
+        return cls(model, module, found, inputs, answers)
 
     def noisy(self, dtype: str) -> list[Arrays]:
         """The module's own answers in a dtype ("float32", "bfloat16", "float16"), as float32 or float64."""
@@ -137,8 +140,16 @@ class Reference:
             # The module is in float32 as it is; a copy of a large one is as large again.
             same = dtype == "float32"
             module = self.module if same else copy.deepcopy(self.module).to(getattr(torch, dtype))
-            self._noisy[dtype] = [run_module(self.model, module, batch) for batch in self.inputs]
+            self._noisy[dtype] = self._run_in(getattr(torch, dtype), module)
         return self._noisy[dtype]
+
+    def _run_in(self, dtype: torch.dtype, module: nn.Module) -> list[Arrays]:
+        """Float32 that the module asks for in some places is its own; where it goes with nothing else, it gives way."""
+        try:
+            return [run_module(self.model, module, batch) for batch in self.inputs]
+        except RuntimeError:
+            with OneDtype(dtype):
+                return [run_module(self.model, module, batch) for batch in self.inputs]
 
 
 def verify(
@@ -188,10 +199,12 @@ def compare(reference: Reference, run: Run, quality: Quality) -> dict[str, Any]:
 
 
 def run_module(model: Model, module: nn.Module, inputs: Arrays) -> Arrays:
-    """The module's answers; floating-point inputs are cast to the module's own precision."""
-    dtype = next((parameter.dtype for parameter in module.parameters()), torch.float32)
-    tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
-    tensors = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    """The module's answers, where it is; floating-point inputs are cast to the module's own precision."""
+    first = next(module.parameters(), torch.empty(0))
+    tensors = {name: torch.from_numpy(array).to(first.device) for name, array in inputs.items()}
+    tensors = {
+        name: tensor.to(first.dtype) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+    }
     sequence: Sequence[torch.Tensor]
     if model.max_batch_size:
         sequence = _answers(module, tensors)
@@ -210,7 +223,7 @@ def _answers(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> Sequence
 
 def _to_numpy(value: torch.Tensor) -> Array:
     """Bfloat16, which numpy does not have, becomes the float32 that it is a part of."""
-    array: Array = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    array: Array = (value.float() if value.dtype == torch.bfloat16 else value).cpu().numpy()
     return array
 
 

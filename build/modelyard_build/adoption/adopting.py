@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelyard_build import models
-from modelyard_build.adoption.declaration import render
+from modelyard_build.adoption import declaration, fallback
 from modelyard_build.adoption.examples import with_items
 from modelyard_build.adoption.inspection import Inspected, inspect
 from modelyard_build.adoption.origin import Opened, Origin, Wish
 from modelyard_build.adoption.origins import ORIGINS
-from modelyard_build.adoption.trial import attempt, declared
+from modelyard_build.adoption.trial import Trial, attempt, declared
 from modelyard_build.adoption.writing import listed, npz, small, write
 from modelyard_build.errors import AdoptionFailed
-from modelyard_build.model import Model
+from modelyard_build.model import AnyModel
 from modelyard_build.progress import Progress
 from modelyard_build.repository import config, layout
 
@@ -65,12 +65,19 @@ def adopt(wish: Wish, repository: Path, progress: Progress) -> Adopted:
         inspected = opened.inspected or inspect(opened, progress.say)
     with progress.step(wish.name, "try"):
         tried = attempt(wish, opened, inspected, progress.say)
-    if tried.refused:
-        raise AdoptionFailed(tried.refused)
-    inspected = tried.inspected
+    text = _text(wish, opened, tried)
     with progress.step(wish.name, "write"):
-        written = _write(wish, opened, inspected, repository)
-    return Adopted(origin.name, models.FOLDER / f"{wish.name}.py", written, inspected)
+        written = _write(wish, opened, tried.inspected, text, repository)
+    return Adopted(origin.name, models.FOLDER / f"{wish.name}.py", written, tried.inspected, tried.refused)
+
+
+def _text(wish: Wish, opened: Opened, tried: Trial) -> str:
+    """The declaration; of what no graph can hold, one that serves the module as it is."""
+    if not tried.refused:
+        return declaration.render(wish, opened, tried.inspected)
+    if not opened.entry:
+        raise AdoptionFailed(tried.refused)
+    return fallback.render(replace(wish, origin=opened.entry), opened, tried.inspected)
 
 
 def check_name(name: str) -> None:
@@ -108,14 +115,13 @@ def _with_small_example(opened: Opened) -> Opened:
     return replace(opened, example=small(with_items(opened.example, opened.draws, _LEAST_ITEMS)))
 
 
-def _write(wish: Wish, opened: Opened, inspected: Inspected, repository: Path) -> list[Path]:
-    text = render(wish, opened, inspected)
-    declaration = models.FOLDER / f"{wish.name}.py"
+def _write(wish: Wish, opened: Opened, inspected: Inspected, text: str, repository: Path) -> list[Path]:
+    file = models.FOLDER / f"{wish.name}.py"
     index = models.FOLDER / "__init__.py"
-    files = {declaration: text.encode(), index: listed(index.read_text(), wish.name).encode()}
+    files = {file: text.encode(), index: listed(index.read_text(), wish.name).encode()}
     if not opened.example_asset:
-        files = {declaration.with_suffix(".npz"): npz(inspected.example), **files}
-    _check_same(declaration, text)
+        files = {file.with_suffix(".npz"): npz(inspected.example), **files}
+    _check_same(file, text)
     path = repository / wish.name / layout.FILENAME
     if not path.exists():
         with declared(text, wish.name, inspected.example) as model:
@@ -125,13 +131,13 @@ def _write(wish: Wish, opened: Opened, inspected: Inspected, repository: Path) -
     return list(changed)
 
 
-def _check_same(declaration: Path, text: str) -> None:
-    if declaration.exists() and declaration.read_text() != text:
+def _check_same(file: Path, text: str) -> None:
+    if file.exists() and file.read_text() != text:
         raise AdoptionFailed(
-            f"{declaration} stands and says something else; it may have been edited, and is left as it is. Take "
+            f"{file} stands and says something else; it may have been edited, and is left as it is. Take "
             f"another name, or remove it to have it written anew."
         )
 
 
-def _config(model: Model) -> bytes:
+def _config(model: AnyModel) -> bytes:
     return config.bytes_of(config.render(model))

@@ -37,8 +37,8 @@ def _inner(answer: Any) -> list[tuple[str | int, Any]] | None:
     """The values that something holds, by key, field or position; None where it holds none."""
     if isinstance(answer, Mapping):
         return [(str(key), value) for key, value in answer.items()]
-    if hasattr(answer, "_fields") and isinstance(answer, tuple):
-        return list(zip(answer._fields, answer, strict=True))
+    if isinstance(answer, tuple) and (fields := getattr(answer, "_fields", ())):
+        return list(zip(fields, answer, strict=True))
     if isinstance(answer, list | tuple):
         return list(enumerate(answer))
     if dataclasses.is_dataclass(answer):

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from modelyard_build.errors import AdoptionFailed
 from modelyard_build.module_checks import first_line
@@ -42,7 +43,7 @@ def load_weights(module: nn.Module, path: Path) -> list[str]:
     shapes = [
         f"{name} is {list(tensors[name].shape)}, expected {list(expected[name].shape)}"
         for name in expected
-        if name in tensors and not _is_lazy(expected[name]) and tensors[name].shape != expected[name].shape
+        if name in tensors and not is_lazy(expected[name]) and tensors[name].shape != expected[name].shape
     ]
     if missing or unexpected or shapes:
         raise AdoptionFailed(
@@ -61,10 +62,6 @@ def load_weights(module: nn.Module, path: Path) -> list[str]:
     except RuntimeError as error:
         raise AdoptionFailed(f"{path} does not fit {type(module).__name__}: {error}.") from error
     return notes
-
-
-def _is_lazy(tensor: torch.Tensor) -> bool:
-    return isinstance(tensor, nn.parameter.UninitializedTensorMixin)
 
 
 def _is_tied(module: nn.Module, name: str, tensors: Mapping[str, torch.Tensor]) -> bool:

@@ -101,5 +101,5 @@ def _vary(item: Array, example: Array, generator: np.random.Generator) -> Array:
     """Adds noise, within the values that the example has. An example of one value says nothing of their range."""
     deviation = float(example.std())
     varied = item + generator.normal(0, _SPREAD * deviation if deviation else 1.0, item.shape)
-    kept = varied.clip(example.min(), example.max()) if deviation else varied
+    kept: Array = varied.clip(example.min(), example.max()) if deviation else varied
     return kept.astype(example.dtype)

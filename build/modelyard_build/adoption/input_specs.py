@@ -52,7 +52,8 @@ def parse(text: str) -> Spec:
     if match is None or match["dtype"] not in NUMPY_DTYPES or match["dtype"] == "BYTES":
         known = ", ".join(name for name in NUMPY_DTYPES if name != "BYTES")
         raise AdoptionFailed(f"--input {text!r}: expected is {SPELLING}. Dtypes are {known}.")
-    dims, limits = [], {}
+    dims: list[int | str] = []
+    limits: dict[str, Limit] = {}
     for part in filter(None, match["dims"].split(",")):
         if part.isdigit() and int(part) > 0:
             dims.append(int(part))

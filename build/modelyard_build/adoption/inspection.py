@@ -83,7 +83,9 @@ def inspect(opened: Opened, report: Callable[[str], None]) -> Inspected:
     outputs, left_out = batched_outputs(runner, answers)
     names = _output_names(list(outputs), opened.output_names, tuple(example))
     axes = explore(runner, outputs, opened.limits, report)
-    return _declared(runner, axes, outputs, names, (*opened.notes, *notes, *left_out))
+    found = _declared(runner, axes, outputs, names, (*opened.notes, *notes, *left_out))
+    labelled = (replace(tensor, labels=opened.labels.get(tensor.name, ())) for tensor in found.outputs)
+    return replace(found, outputs=tuple(labelled))
 
 
 def _served_example(example: Arrays) -> tuple[Arrays, list[str]]:
@@ -191,7 +193,7 @@ def _declared(
         numbers=numbers,
         example=runner.example,
         max_batch_size=axes.max_batch_size,
-        notes=(*notes, *axes.notes),
+        notes=(*notes, *_moved(outputs, names), *axes.notes),
         proven=axes.proven,
     )
 
@@ -202,3 +204,11 @@ def _named(dims: Sequence[int | Axis], output: str) -> tuple[int | Axis, ...]:
         replace(dim, name=f"{output}_{at}") if isinstance(dim, Axis) and not dim.name else dim
         for at, dim in enumerate(dims, 1)
     )
+
+
+def _moved(outputs: Mapping[str, Batched], names: Mapping[str, str]) -> list[str]:
+    return [
+        f"output {names[place]!r} has the batch as dimension {output.batch} in PyTorch, and first when it is served"
+        for place, output in outputs.items()
+        if output.batch
+    ]

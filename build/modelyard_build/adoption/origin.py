@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelyard_build.assets import PinnedAsset
 from modelyard_build.model import Arrays
 
 if TYPE_CHECKING:
@@ -89,8 +90,11 @@ class Opened:
         graph: the asset that is the ONNX graph itself, where nothing is to be exported; empty otherwise.
         example_asset: the asset that holds the example, where it is the user's own file of real inputs; empty where it
             was drawn.
+        entry: "/path/net.py:Net", where calling that makes the module.
         notes: what a person is to know of it, a sentence each.
         inspected: what it takes and answers, where the origin itself knows it.
+        labels: of a classifier's outputs, by output name: the name of each element along the last dimension.
+        pinned: of assets that are not the user's own files, how they are fetched again, by their names in `assets`.
     """
 
     module: nn.Module
@@ -103,8 +107,11 @@ class Opened:
     output_names: tuple[str, ...] = ()
     graph: str = ""
     example_asset: str = ""
+    entry: str = ""
     notes: tuple[str, ...] = ()
     inspected: Inspected | None = None
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pinned: Mapping[str, PinnedAsset] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ _MOST_ITEMS = 16
 
 
 def find_range(trials: Trials, group: Group, known: Limit | None) -> tuple[int, int]:
-    """The smallest and the largest size at which the module works; what lies between is taken to work, too."""
+    """The smallest and the largest size at which the module works; what lies between is tried by `prove`."""
     size = trials.size(group[0])
     if not trials.work(dict.fromkeys(group, size)):
         return size, size

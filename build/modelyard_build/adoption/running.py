@@ -20,6 +20,8 @@ from modelyard_build.export_guards import place_of
 from modelyard_build.model import Arrays
 from modelyard_build.module_checks import first_line
 
+_LONGEST_CODE = 60
+
 
 class RunFailed(Exception):
     """The module raised; the message says where and what."""
@@ -39,7 +41,10 @@ def in_words(error: BaseException) -> str:
     else:
         said = f"{type(error).__name__}: {first_line(error)}"
     place = place_of(error.__traceback__)
-    return f"{said} (at {place})" if place else said
+    if place is None:
+        return said
+    # A long line says less than its number.
+    return f"{said} (at {place if len(place.code) <= _LONGEST_CODE else place.at})"
 
 
 @dataclass

@@ -27,6 +27,7 @@ from modelyard_build.errors import AdoptionFailed, BuildError, ExportFailed
 from modelyard_build.export_guards import BATCH, Guard, Guards, watched
 from modelyard_build.model import Arrays, Axis, Model
 from modelyard_build.module_checks import check_module, examples_of
+from modelyard_build.one_dtype import OneDtype
 from modelyard_build.targets import onnxruntime
 from modelyard_build.targets.target import of_items
 
@@ -99,7 +100,7 @@ def declared(text: str, name: str, example: Arrays) -> Iterator[Model]:
     with tempfile.TemporaryDirectory(prefix="modelyard-new-") as folder:
         path = Path(folder) / f"{name}.py"
         path.write_text(text)
-        np.savez(path.with_suffix(".npz"), **example)  # type: ignore[arg-type]  # numpy takes any names
+        np.savez(path.with_suffix(".npz"), **example)
         specification = importlib.util.spec_from_file_location(f"modelyard_new_{name}", path)
         assert specification is not None and specification.loader is not None  # noqa: S101, PT018  # a .py file has both
         module = importlib.util.module_from_spec(specification)
@@ -131,14 +132,14 @@ def _check_float64(model: Model, module: nn.Module, files: Mapping[str, Path]) -
     """The build's bound is derived from the module's answers in float64, so it must run in it."""
     example = examples_of(model, files, 2, export.traced_sizes(model))
     try:
-        with apart():
+        with apart(), OneDtype(torch.float64):
             verify.run_module(model, copy.deepcopy(module).double(), example)
     # A stranger's module may raise anything.
     except Exception as error:
         raise AdoptionFailed(
             f"the module does not run in float64, from which the build derives how far an artefact may be away: "
-            f"{in_words(error)}. Take the dtype from a tensor (torch.zeros(..., dtype=x.dtype), x.new_zeros) instead "
-            "of writing float32, keep constants in buffers, and leave out .float()."
+            f"{in_words(error)}. Keep tensors that forward uses in buffers (register_buffer), and take dtypes from a "
+            "tensor (x.new_zeros, dtype=x.dtype)."
         ) from error
 
 
@@ -165,14 +166,21 @@ def _narrowed(guard: Guard, axis: Axis, *, alone: bool) -> Narrowed:
     """What is left of an axis around the size that the example has."""
     size = axis.opt
     low = high = size
-    if alone:
+    held = [each for each in range(max(axis.min, 2), axis.max + 1) if alone and _holds(guard, axis, each)]
+    # What holds for the one size that was traced holds for another one when that is traced.
+    if len(held) > 1:
         wanted = _holds(guard, axis, size)
         while low > axis.min and _holds(guard, axis, low - 1) == wanted:
             low -= 1
         while high < axis.max and _holds(guard, axis, high + 1) == wanted:
             high += 1
-    left = f"narrowed to {low} to {high}" if high > low else f"fixed at {size}"
-    why = f"{axis.name} is {left}: the code at {guard.place} decides by it, and a graph holds where {guard.condition}"
+    if high == low:
+        why = f"{axis.name} is fixed at {size}: a graph holds the one size that it is traced with, by {guard.place}"
+    else:
+        why = (
+            f"{axis.name} is narrowed to {low} to {high}: the code at {guard.place} decides by it, and a graph holds "
+            f"one side of {guard.condition}"
+        )
     return Narrowed(axis.name, low, high, why)
 
 

@@ -67,8 +67,8 @@ class Trials:
             return f"output {place or 'output'!r} has another number of dimensions"
         if not answer.numel():
             return f"output {place or 'output'!r} is empty"
-        if answer.is_floating_point() and bool(answer.isnan().any()):
-            return f"output {place or 'output'!r} has elements that are NaN"
+        if answer.is_floating_point() and not bool(answer.isfinite().all()):
+            return f"output {place or 'output'!r} has elements that are NaN or infinite"
         return ""
 
     def _item_shape(self, place: str, answer: torch.Tensor) -> tuple[int, ...]:

@@ -45,7 +45,7 @@ def import_file(path: Path) -> ModuleType:
 
 
 def module_name(path: Path) -> tuple[Path, str]:
-    """The folder to import from, and the module's name there."""
+    """The folder to import a file from, and the module's name there: within its package, where it belongs to one."""
     folder, parts = path.parent, [path.stem]
     while (folder / "__init__.py").is_file():
         parts.insert(0, folder.name)

@@ -43,7 +43,7 @@ def _halved(array: Array) -> Array:
 def npz(example: Arrays) -> bytes:
     """The bytes of the file that holds an example."""
     written = io.BytesIO()
-    np.savez_compressed(written, **example)  # type: ignore[arg-type]  # numpy takes any names
+    np.savez_compressed(written, **example)
     return written.getvalue()
 
 

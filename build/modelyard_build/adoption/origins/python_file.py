@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from modelyard_build.adoption import user_code
 from modelyard_build.adoption.checkpoints import load_weights
@@ -64,6 +65,7 @@ def open_file(wish: Wish) -> Opened:
         limits=limits_of(wish) if not wish.example else {},
         summary=_summary(module, name, path),
         example_asset=EXAMPLE if wish.example else "",
+        entry=f"{path}:{name}",
         notes=(*notes, *more),
     )
 
@@ -99,9 +101,7 @@ def _weights_into(module: nn.Module, wish: Wish, path: Path, name: str) -> list[
 
 
 def _check_lazy(module: nn.Module, path: Path, name: str) -> None:
-    lazy = [
-        key for key, tensor in module.state_dict().items() if isinstance(tensor, nn.parameter.UninitializedTensorMixin)
-    ]
+    lazy = [key for key, tensor in module.state_dict().items() if is_lazy(tensor)]
     if lazy:
         raise AdoptionFailed(
             f"{path}: {name} has layers whose sizes are not known before its first run ({lazy[0]}). Give its weights: "
