@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from modelyard_build.model import Array, Arrays
 
 Figures: TypeAlias = Callable[[Arrays, Array], Mapping[str, float]]
+Details: TypeAlias = Callable[[Arrays, Array], Mapping[str, Any]]
 
 
 def classification(output: str) -> Figures:
@@ -30,6 +31,28 @@ def classification(output: str) -> Figures:
         }
 
     return figures
+
+
+def by_class(output: str, labels: Sequence[str]) -> Details:
+    """Precision, recall, F1 (0 to 1) and the number of items of each class.
+
+    Args:
+        output: as in `classification`.
+        labels: the classes by index.
+    """
+
+    def details(outputs: Arrays, truth: Array) -> Mapping[str, Any]:
+        from sklearn.metrics import precision_recall_fscore_support
+
+        predicted = outputs[output].argmax(-1)
+        columns = precision_recall_fscore_support(truth, predicted, labels=range(len(labels)), zero_division=0.0)
+        names = ("precision", "recall", "F1", "items")
+        return {
+            label: {name: round(float(column[index]), 4) for name, column in zip(names, columns, strict=True)}
+            for index, label in enumerate(labels)
+        }
+
+    return details
 
 
 def retrieval(output: str, k: int) -> Figures:

@@ -206,11 +206,13 @@ class Evaluation:
         figures: `figures(outputs, truth)`: the task's figures by name, each from 0 to 1 and better when higher. See
             `evaluations`.
         data_sha256: the hash of the evaluation data.
+        details: `details(outputs, truth)`: more of the served answers for the manifest; nothing is judged by it.
     """
 
     data: Callable[[Mapping[str, Path]], tuple[Arrays, Array]]
     figures: Callable[[Arrays, Array], Mapping[str, float]]
     data_sha256: str
+    details: Callable[[Arrays, Array], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ def evaluate(
     """The task's figures of PyTorch and of the served model, and the verdict on what was lost.
 
     Returns:
-        The figures (0 to 1) of both, by name.
+        The figures (0 to 1) of both, by name, and the details of the served answers.
 
     Raises:
         VerificationFailed: a figure is worse than PyTorch's by more than the class allows.
@@ -209,4 +209,5 @@ def evaluate(
                 f"{served_as}: {name} is {figures['served'][name]:.4f} as served and {value:.4f} in PyTorch: "
                 f"{lost:.2f} points are lost, the class {quality.name} allows {quality.max_metric_loss}."
             )
-    return {**figures, "items": len(truth), "data_sha256": evaluation.data_sha256}
+    details = dict(evaluation.details(answers, truth)) if evaluation.details else {}
+    return {**figures, "items": len(truth), "data_sha256": evaluation.data_sha256, "details": details}

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard_build.datasets import complaints
-from modelyard_build.evaluations import classification
+from modelyard_build.evaluations import by_class, classification
 from modelyard_build.model import Arrays, Ensemble, Evaluation, Model, Tensor
 from modelyard_build.models import text_encoder
 from modelyard_build.nets import minilm_assets
@@ -78,6 +78,7 @@ ENSEMBLE = Ensemble(
     evaluation=Evaluation(
         data=evaluation_data,
         figures=classification("probabilities"),
+        details=by_class("probabilities", LABELS),
         data_sha256=complaints.TEST.sha256,
     ),
 )
