@@ -2,15 +2,18 @@
 
 Triton's own /v2/health/ready and /v2/models/<model>/ready stay 200 when the process behind a Python model is dead and
 every request fails. So this sends the first golden sample of every model that clients call (those that no ensemble
-calls as a step), and holds the outputs against the sample's validation_data.
+calls as a step), and holds the outputs against the sample's validation_data. An ensemble with a response cache would
+answer out of its memory, whatever has become of its steps: there each of them is asked.
 
 It runs inside Triton's container, so it uses the standard library alone, and Triton's HTTP protocol with JSON tensors
-(which knows neither FP16 nor BF16 inputs and outputs).
+(which knows neither FP16 nor BF16 inputs and outputs); an input that stands in the samples in base64, such as an image,
+is sent as the bytes that it is.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import math
 import re
@@ -49,13 +52,19 @@ def main() -> int:
 
 
 def models_to_check(repository: Path) -> list[str]:
-    """The models with golden samples that no ensemble calls as a step, by name."""
+    """The models with golden samples that no ensemble calls as a step, by name; the steps of those with a cache."""
     with_samples = {path.parent.parent.name for path in repository.glob("*/golden/samples.json")}
-    steps: set[str] = set()
+    steps: dict[str, list[str]] = {}
+    cached = set()
     for config in repository.glob("*/config.pbtxt"):
         text = re.sub(r"#.*", "", config.read_text(encoding="utf-8"))
-        steps.update(re.findall(r"\bmodel_name\s*:\s*[\"']([^\"']+)[\"']", text))
-    models = sorted(with_samples - steps)
+        steps[config.parent.name] = re.findall(r"\bmodel_name\s*:\s*[\"']([^\"']+)[\"']", text)
+        if re.search(r"\bresponse_cache\s*:?\s*\{\s*enable\s*:\s*true", text):
+            cached.add(config.parent.name)
+    # A model that is no ensemble is asked all the same: nothing stands behind its cache that could be.
+    open_ = {name for name in cached if with_samples.intersection(steps[name])}
+    called = {step for name, called in steps.items() if name not in open_ for step in called}
+    models = sorted(with_samples - called - open_)
     if not models:
         raise UnhealthyError(f"no model in {repository} has golden samples, so nothing shows that any answers")
     return models
@@ -65,8 +74,10 @@ def check_model(model: str, repository: Path, url: str, timeout_s: float) -> Non
     """Sends a model its first golden sample and checks the answer."""
     golden = json.loads((repository / model / "golden" / "samples.json").read_text(encoding="utf-8"))
     metadata = ask(model, f"{url}/v2/models/{quote(model)}", None, timeout_s)
-    request = {"inputs": [tensor(spec, golden["data"][0][spec["name"]]) for spec in metadata["inputs"]]}
-    answer = ask(model, f"{url}/v2/models/{quote(model)}/infer", request, timeout_s)
+    samples = [(spec, golden["data"][0][spec["name"]]) for spec in metadata["inputs"]]
+    request = {"inputs": [tensor(spec, sample) for spec, sample in samples]}
+    binary = b"".join(raw(sample) for _, sample in samples if is_base64(sample))
+    answer = ask(model, f"{url}/v2/models/{quote(model)}/infer", request, timeout_s, binary)
     outputs = {output["name"]: output for output in answer["outputs"]}
     expected = golden.get("validation_data", [{}])[0]
     for name, output in outputs.items():
@@ -78,9 +89,11 @@ def check_model(model: str, repository: Path, url: str, timeout_s: float) -> Non
         check_equal(f"{model}'s output {name}", outputs[name]["data"], content(values), TOLERANCE * largest)
 
 
-def ask(model: str, url: str, body: Any, timeout_s: float) -> Any:
-    """Triton's JSON answer."""
-    request = Request(url, data=json.dumps(body).encode() if body else None)  # noqa: S310 - the operator's own URL
+def ask(model: str, url: str, body: Any, timeout_s: float, binary: bytes = b"") -> Any:
+    """Triton's JSON answer; `binary` are the tensors that stand behind the JSON (its binary tensor data extension)."""
+    text = json.dumps(body).encode()
+    headers = {"Inference-Header-Content-Length": str(len(text))} if binary else {}
+    request = Request(url, data=text + binary if body else None, headers=headers)  # noqa: S310 - the operator's own URL
     try:
         with urlopen(request, timeout=timeout_s) as response:  # noqa: S310
             return json.loads(response.read())
@@ -103,15 +116,29 @@ def reason(error: HTTPError) -> str:
 
 def tensor(spec: Any, sample: Any) -> dict[str, Any]:
     """One input of a request; samples have no batch dimension, the metadata of a batching model has one."""
-    data = content(sample)
-    shape = list(sample["shape"]) if isinstance(sample, dict) else [len(data)]
+    shape = list(sample["shape"]) if isinstance(sample, dict) else [len(content(sample))]
     if len(spec["shape"]) == len(shape) + 1:
         shape = [1, *shape]
-    return {"name": spec["name"], "datatype": spec["datatype"], "shape": shape, "data": data}
+    described = {"name": spec["name"], "datatype": spec["datatype"], "shape": shape}
+    if is_base64(sample):
+        return {**described, "parameters": {"binary_data_size": len(raw(sample))}}
+    return {**described, "data": content(sample)}
+
+
+def is_base64(sample: Any) -> bool:
+    """Whether a tensor of the golden samples is written as its raw bytes in base64."""
+    return isinstance(sample, dict) and isinstance(sample["content"], dict)
+
+
+def raw(sample: Any) -> bytes:
+    """The bytes of a tensor that is written in base64."""
+    return base64.b64decode(sample["content"]["b64"])
 
 
 def content(sample: Any) -> list[Any]:
-    """The values of a tensor of the golden samples, flat."""
+    """The values of a tensor of the golden samples, flat; what is written in base64 is UINT8 where it is an output."""
+    if is_base64(sample):
+        return list(raw(sample))
     values: list[Any] = sample["content"] if isinstance(sample, dict) else sample
     return values
 

@@ -95,12 +95,27 @@ def test_the_image_refuses_an_older_release(release: str, accepted: bool) -> Non
     assert accepted or f"TRITON_RELEASE is {release}; use 26.06 or later." in done.stderr
 
 
-def test_the_image_has_the_tested_tokenizers() -> None:
-    """The version of constraints.txt: the same texts become the same tokens in both servers."""
+@pytest.mark.parametrize("package", ["tokenizers", "pillow"])
+def test_the_image_has_the_tested_packages(package: str) -> None:
+    """The versions of constraints.txt: both servers make the same tokens of a text, and the same pixels of an image."""
     constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    version = re.search(r"^tokenizers==(\S+)", constraints, re.MULTILINE)
+    version = re.search(rf"^{package}==(\S+)", constraints, re.MULTILINE)
     assert version
-    assert f"tokenizers=={version[1]}\n" in DOCKERFILE
+    assert f" {package}=={version[1]}" in DOCKERFILE.split("RUN python3 -m pip install")[1].split("\n")[0]
+
+
+@pytest.mark.parametrize("packages", ["", "--index-url https://example.org torch==2.13.0"])
+def test_the_image_has_what_modules_import_where_it_is_said(packages: str, tmp_path: Path) -> None:
+    """The Dockerfile's own line, run here with a python3 that shows its arguments; left out, it does nothing."""
+    found = re.search(r'^RUN (test -z "\$\{MODULE_PACKAGES\}"(?:.*\\\n)*.*)$', DOCKERFILE, re.MULTILINE)
+    assert found
+    (tmp_path / "python3").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "python3").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "MODULE_PACKAGES": packages}
+    done = subprocess.run(["/bin/sh", "-c", found[1]], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith(packages)
+    assert bool(done.stdout) is bool(packages)
+    assert all(service["build"]["args"]["MODULE_PACKAGES"] == "" for service in map(COMPOSE["services"].get, SERVICES))
 
 
 def test_the_health_check_infers(service: dict[str, Any]) -> None:

@@ -16,8 +16,11 @@ pytestmark = pytest.mark.live
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "clients" / "examples"
+# Any bytes are an image to the stand-in.
+ARGUMENTS = {"classify_images.py": (str(ROOT / "LICENSE"), str(ROOT / "README.md"))}
 PRINTS = {
     "async_many.py": r"200 texts with 1600 tokens in .*\nas expected: no answer from",
+    "classify_images.py": r"(?s)^/\S*LICENSE\n  0\.700  cup\n  0\.100  .*README\.md\n  0\.700  palace: imperial",
     "classify_tickets.py": r"(?s)^They reported.*\n  0\.\d{3}  \w+.*mortgage servicer.*\n  0\.\d{3}",
     "embed_texts.py": r"(?s)^The bank charged.*\n  0\.\d{3}  .*Mix the flour .*\n  0\.\d{3}  The recipe",
     "raw_infer.py": r"(?s)^input_ids: INT64 \[-1, -1\].*\[2, 384\]> answered request example-1\nas expected: .*int64",
@@ -43,7 +46,7 @@ def run(script: Path, *arguments: str) -> str:
 @pytest.mark.parametrize("name", PRINTS)
 def test_example_prints_what_it_should(client_triton: TritonServer, name: str, kind: Kind) -> None:
     """Every example runs over both protocols, without a warning."""
-    assert re.search(PRINTS[name], run(EXAMPLES / name, "--url", url_of(client_triton, kind)))
+    assert re.search(PRINTS[name], run(EXAMPLES / name, "--url", url_of(client_triton, kind), *ARGUMENTS.get(name, ())))
 
 
 def test_every_example_is_tested() -> None:

@@ -1,7 +1,8 @@
-"""Stand-ins for `text_embedder`, `passage_embedder` and `ticket_classifier`: the same names and signatures, an arithmetic one can follow.
+"""Stand-ins for the systems: the same names and signatures, an arithmetic one can follow.
 
-A token is a word. Of a text only the first `MAX_TOKENS` count. Its embedding is `embedding(text)`, the probability of
-each of the labels `probabilities(text)`.
+A token is a word. Of a text only the first `MAX_TOKENS` count. Its embedding, by `text_embedder` and
+`passage_embedder`, is `embedding(text)`, the probability of each of the labels, by `ticket_classifier`,
+`probabilities(text)`. What is on an image, by `image_classifier`, its first byte says.
 """
 
 from __future__ import annotations
@@ -87,6 +88,25 @@ _ENCODER_MODEL = """
 """
 
 
+_IMAGES_CONFIG = f"""
+    backend: "python"
+    max_batch_size: {MAX_BATCH_SIZE}
+    input {{ name: "image" data_type: TYPE_STRING dims: [ 1 ] }}
+    output {{ name: "probabilities" data_type: TYPE_FP32 dims: [ 4 ] label_filename: "labels.txt" }}
+"""
+_IMAGES_MODEL = """
+    class TritonPythonModel:
+        def execute(self, requests):
+            return [self.answer(tensor(request, "image").as_numpy()[:, 0]) for request in requests]
+
+        def answer(self, files):
+            first = np.array([[file[0] % 4] for file in files])
+            shares = np.where(np.arange(4) == first, 0.7, 0.1).astype(np.float32)
+            return respond(pb_utils.Tensor("probabilities", shares))
+"""
+IMAGE_LABELS = ("cat", "dog", "cup", "palace: imperial")
+
+
 def write_stand_ins(repository: Path) -> Path:
     """Writes the systems; returns the repository."""
     for embedder in ("text_embedder", "passage_embedder"):
@@ -101,6 +121,8 @@ def write_stand_ins(repository: Path) -> Path:
         label_filename='label_filename: "labels.txt"',
     )
     (repository / "ticket_classifier_encoder" / "labels.txt").write_text("\n".join(LABELS) + "\n", encoding="utf-8")
+    write_model(repository, "image_classifier", _IMAGES_CONFIG, _IMAGES_MODEL)
+    (repository / "image_classifier" / "labels.txt").write_text("\n".join(IMAGE_LABELS) + "\n", encoding="utf-8")
     return repository
 
 

@@ -20,6 +20,7 @@ SYSTEMS = (
     "text_embedder",
     "passage_embedder",
     "ticket_classifier",
+    "image_classifier",
 )
 
 

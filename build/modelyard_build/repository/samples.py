@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 from pathlib import Path
@@ -15,15 +16,26 @@ from modelyard_build.repository.versions import write_missing
 GOLDEN = Path("golden") / "samples.json"
 WARMUP = "warmup"
 LABELS = "labels.txt"
+# Samples are read by people and kept in git: of large ones there are few.
+MOST_BYTES = 900 << 10
 
 
 def golden_json(inputs: list[Arrays], outputs: list[Arrays]) -> bytes:
     """Samples in perf_analyzer's `--input-data` form, expected outputs as its `validation_data`.
 
+    As many as fit into `MOST_BYTES`, and one in any case.
+
     Args:
         inputs: for each sample its tensors, without the batch dimension.
         outputs: the same for what PyTorch answers.
     """
+    count = len(inputs)
+    while len(written := _written(inputs[:count], outputs[:count])) > MOST_BYTES and count > 1:
+        count -= 1
+    return written
+
+
+def _written(inputs: list[Arrays], outputs: list[Arrays]) -> bytes:
     document = {
         "data": [_entry(sample) for sample in inputs],
         "validation_data": [_entry(sample) for sample in outputs],
@@ -35,8 +47,11 @@ def _entry(sample: Arrays) -> dict[str, Any]:
     return {name: {"content": _content(array), "shape": list(array.shape)} for name, array in sample.items()}
 
 
-def _content(array: Array) -> list[Any]:
+def _content(array: Array) -> list[Any] | dict[str, str]:
+    """The elements; or the raw tensor in base64, which perf_analyzer knows too, where no one would read them."""
     flat = array.reshape(-1)
+    if array.dtype == np.uint8 or (array.dtype == np.object_ and not all(map(_is_text, flat))):
+        return {"b64": base64.b64encode(warmup_bytes(array)).decode()}
     if array.dtype == np.object_:
         return [element.decode() for element in flat]
     if array.dtype.kind == "f":
@@ -44,6 +59,14 @@ def _content(array: Array) -> list[Any]:
         return [float(f"{value:.7g}") for value in flat]
     values: list[Any] = flat.tolist()
     return values
+
+
+def _is_text(element: bytes) -> bool:
+    try:
+        element.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def warmup_bytes(array: Array) -> bytes:
