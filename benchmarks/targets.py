@@ -20,6 +20,7 @@ from modelyard_build.export import axes_of
 from modelyard_build.model import Model
 from modelyard_build.models import find
 from modelyard_build.repository import versions
+from modelyard_build.repository.device import use
 from modelyard_build.repository.hardware import hardware
 from modelyard_build.similarity import min_cosine
 from modelyard_build.sources import pinned_assets
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--repository", type=Path, default=Path("model_repository"))
     parser.add_argument("--rounds", type=int, default=30)
     arguments = parser.parse_args()
+    use()
     model = find(arguments.model)
     latest = versions.latest(arguments.repository / arguments.model)
     if not isinstance(model, Model) or latest is None:

@@ -440,7 +440,7 @@ def main() -> None:
     if arguments.part:
         run_part(arguments.part, arguments.folder)
         return
-    from modelyard_build.repository.hardware import find_gpu
+    from modelyard_build.repository.gpu import find_gpu
 
     gpu = find_gpu()
     if gpu is None:

@@ -6,6 +6,7 @@ order each time, and the interval of the mean ratio says how far to trust it.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy import stats
 from torch import nn
 
@@ -23,7 +25,7 @@ from modelyard_build.artefacts import Made
 from modelyard_build.export import axes_of
 from modelyard_build.model import Arrays, Model
 from modelyard_build.progress import Progress
-from modelyard_build.repository.hardware import Hardware
+from modelyard_build.repository.hardware import Hardware, hardware
 from modelyard_build.targets import target_of
 from modelyard_build.targets.target import Run, of_items
 
@@ -65,15 +67,17 @@ def measure(
     """Measures every candidate that runs here, in this process, with as many callers as it has instances.
 
     Returns:
-        The sizes measured at, and for the baseline and each candidate: `load_s`, `latency_ms` (median of one item, with
-        nothing beside it), `throughput` (median items/s at the optimum batch, every instance at work), `ratio` to
-        the baseline's throughput (with as many callers) with the 95 % interval of its mean.
+        The sizes measured at, what PyTorch computed on, and for the baseline and each candidate: `load_s`,
+        `latency_ms` (median of one item, with nothing beside it), `throughput` (median items/s at the optimum batch,
+        every instance at work), `ratio` to the baseline's throughput (with as many callers) with the 95 % interval of
+        its mean.
     """
     sizes = {axis.name: axis.opt for axis in axes_of(model)}
     batch = max(1, min(model.optimum_batch_size, model.max_batch_size))
     many, one = model.examples(files, batch, sizes), model.examples(files, 1, sizes)
+    device = pytorch_device()
     baseline = PLAIN_ONNX if model.graph else PYTORCH
-    plain = _plain_onnx(model, files) if model.graph else _eager(model, module)
+    plain = _plain_onnx(model, files) if model.graph else _eager(model, module, device)
     runs: dict[str, Sequence[Run]] = {baseline: [plain] * model.instance_count}
     load_s = {baseline: 0.0}
     for item in made:
@@ -90,13 +94,22 @@ def measure(
         "batch": batch,
         "sizes": sizes,
         "instances": model.instance_count,
+        "pytorch": "" if model.graph else device,
         "rounds": rounds,
         "candidates": {name: _summary(found, series[baseline], load_s[name]) for name, found in series.items()},
     }
 
 
-def _eager(model: Model, module: nn.Module) -> Run:
-    return lambda inputs: verify.run_module(model, module, inputs)
+def pytorch_device() -> str:
+    """Where eager PyTorch is measured: on the GPU that is to be used, where this PyTorch can; "cuda" or "cpu"."""
+    return "cuda" if hardware().gpu and torch.cuda.is_available() else "cpu"
+
+
+def _eager(model: Model, module: nn.Module, device: str) -> Run:
+    """PyTorch itself; inputs and answers are in the CPU's memory, as those of every candidate."""
+    # The build's own module stays where it is.
+    moved = module if device == "cpu" else copy.deepcopy(module).to(device)
+    return lambda inputs: verify.run_module(model, moved, inputs)
 
 
 def _plain_onnx(model: Model, files: Mapping[str, Path]) -> Run:

@@ -16,6 +16,7 @@ from modelyard_build.rounding import joined_rows
 from modelyard_client import Client
 from modelyard_client.errors import ClientError
 from modelyard_ops.console import stderr
+from modelyard_ops.machine import shows_gpus
 from modelyard_ops.serving import installation_progress
 
 if TYPE_CHECKING:
@@ -95,7 +96,12 @@ def server_on_free_ports(repository: Path, config_name: str | None = None) -> It
 
     http_port, grpc_port, metrics_port = free_ports(3)
     options = ServerOptions(
-        repository, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, config_name=config_name
+        repository,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        config_name=config_name,
+        gpus=shows_gpus(),
     )
     with installation_progress() as progress, TritonServer(options, progress=progress) as server:
         yield server

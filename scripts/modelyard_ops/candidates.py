@@ -73,7 +73,7 @@ def candidates_table(
         table.add_column(title, justify="right" if column in _RIGHT else "left", no_wrap=True)
     for baseline in (PYTORCH, PLAIN_ONNX):
         if baseline in measured:
-            table.add_row(baseline, "", "", *_speed(measured[baseline]), "", "", "", "")
+            table.add_row(_baseline(baseline, measurement), "", "", *_speed(measured[baseline]), "", "", "", "")
     for name, record in records.items():
         size = sum(files[file]["bytes"] for file in record["files"]) / MEBIBYTE
         load = f"{measured[name]['load_s']:.2f}" if name in measured else ""
@@ -87,6 +87,11 @@ def candidates_table(
             _verdict(record, name == chosen),
         )
     return table
+
+
+def _baseline(name: str, measurement: Mapping[str, Any]) -> str:
+    """PyTorch on the CPU of a machine whose candidates ran on its GPU is no measure of them; it is said."""
+    return f"{name} (CPU)" if measurement.get("gpu") and measurement.get("pytorch") == "cpu" else name
 
 
 def _title(measurement: Mapping[str, Any]) -> str:

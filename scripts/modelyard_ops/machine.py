@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard_build.repository import config, layout, versions
+from modelyard_build.repository.device import chosen
 from modelyard_build.repository.hardware import hardware
 from modelyard_ops.console import stderr
 
@@ -32,7 +33,7 @@ def machine_configs(repository: Path) -> MachineConfigs:
     """Looks for `<model>/configs/<this kind of machine>.pbtxt`.
 
     Raises:
-        BuildError: `MODELYARD_DEVICE` asks for a GPU that is not there, or a config cannot be read.
+        BuildError: a GPU is asked for that is not there, or a config cannot be read.
     """
     kind = hardware().name
     paths = sorted(repository.glob(f"*/{layout.CONFIGS}/{kind}.pbtxt"))
@@ -51,6 +52,11 @@ def machine_configs(repository: Path) -> MachineConfigs:
                 f"modelyard build {model_folder.name}"
             )
     return MachineConfigs(kind, lines, missing)
+
+
+def shows_gpus() -> bool | None:
+    """What a server is told of the GPUs: that they are to be seen, that they are not, or that it depends."""
+    return {"gpu": True, "cpu": False}.get(chosen().kind)
 
 
 def announced_config_name(repository: Path, asked: str | None) -> str | None:

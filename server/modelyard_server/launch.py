@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +28,7 @@ class ServerOptions:
         repository: the model repository.
         http_port: of loopback, as the others.
         config_name: serve `<model>/configs/<config_name>.pbtxt` where it stands, and config.pbtxt elsewhere.
+        gpus: whether the models are to see GPUs; None: where something that is served can use one.
         backends: a folder of Python-based backends, `<name>/model.py` each.
         exit_timeout_s: how long running inferences may take once the server was told to stop. Triton also waits that
             long for HTTP connections which clients keep open, idle or not.
@@ -40,6 +41,7 @@ class ServerOptions:
     grpc_port: int = 8001
     metrics_port: int = 8002
     config_name: str | None = None
+    gpus: bool | None = None
     backends: Path = BACKENDS
     exit_timeout_s: int = 10
     response_cache_bytes: int = 64 << 20
@@ -102,22 +104,56 @@ def triton_environment(triton: Triton, options: ServerOptions, server_id: str) -
 
 
 def _hidden_gpus(options: ServerOptions) -> dict[str, str]:
-    """Hides GPUs that nothing served here can use.
+    """Hides GPUs that nothing served here can use, or that are not to be used.
 
     Triton would place every KIND_AUTO instance on them, and a backend whose library is for the CPU would have to refuse
-    it. They are seen where ONNX Runtime can use them, and where a config.pbtxt asks for one.
+    it. Left to itself, a server sees them where ONNX Runtime can use them, where a config.pbtxt asks for one, and where
+    PyTorch can use them and nothing would be placed there that cannot.
     """
+    seen = options.gpus
+    if seen is None:
+        configs = list(_configs(options))
+        seen = _installed("onnxruntime-gpu") or any(map(asks_for_gpu, configs)) or _suits_pytorch(configs)
+    return {} if seen else {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def _suits_pytorch(configs: Sequence[str]) -> bool:
+    """Whether PyTorch would run on a GPU, and nothing else would have to."""
+    automatic = [backend_of(config) for config in configs if not re.search(r"\bKIND_(CPU|MODEL)\b", _stated(config))]
+    served = {backend for backend in automatic if backend not in ("ensemble", "")}
+    return bool(served & {"python", "pytorch"}) and served <= {"python", "pytorch"} and _is_cuda_build_of_torch()
+
+
+def _is_cuda_build_of_torch() -> bool:
+    """By what it was installed with; importing it would take seconds."""
     try:
-        metadata.distribution("onnxruntime-gpu")
+        return any(name.startswith("nvidia-") for name in metadata.requires("torch") or ())
     except metadata.PackageNotFoundError:
-        return {} if any(map(asks_for_gpu, _configs(options))) else {"CUDA_VISIBLE_DEVICES": ""}
-    return {}
+        return False
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def backend_of(config: str) -> str:
+    """The backend that a config.pbtxt names, or "ensemble"; empty where it names none."""
+    found = re.search(r"\b(?:backend|platform)\s*:\s*[\"']([^\"']*)[\"']", _stated(config))
+    return {"pytorch_libtorch": "pytorch", "onnxruntime_onnx": "onnxruntime"}.get(found[1], found[1]) if found else ""
+
+
+def _stated(config: str) -> str:
+    """A config.pbtxt without its comments."""
+    return re.sub(r"#.*", "", config)
 
 
 def asks_for_gpu(config: str) -> bool:
     """Whether a config.pbtxt asks for a GPU: by KIND_GPU, or by a backend that has no other kind."""
-    text = re.sub(r"#.*", "", config)
-    return bool(re.search(r"\bKIND_GPU\b|\bbackend\s*:\s*[\"']tensorrt(_rtx)?[\"']|\btensorrt_plan\b", text))
+    return bool(re.search(r"\bKIND_GPU\b|\bbackend\s*:\s*[\"']tensorrt(_rtx)?[\"']|\btensorrt_plan\b", _stated(config)))
 
 
 def _configs(options: ServerOptions) -> Iterator[str]:

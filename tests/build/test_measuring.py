@@ -14,7 +14,8 @@ from hypothesis.strategies import floats, lists
 from modelyard_build import measuring
 from modelyard_build.measuring import PYTORCH, ROUNDS, ratio_interval
 from modelyard_build.model import Arrays
-from modelyard_build.repository.hardware import Gpu, Hardware
+from modelyard_build.repository.gpu import Gpu
+from modelyard_build.repository.hardware import Hardware
 from modelyard_build.repository.manifest import Manifest, read
 from modelyard_build.targets.target import Run
 from support.candidates import build, declare_only, short_rounds
@@ -38,7 +39,7 @@ def test_what_runs_here_is_measured_beside_pytorch(built: Manifest) -> None:
     assert list(measurement["candidates"]) == [PYTORCH, "onnxruntime-fp32", "openvino-fp32"]
     assert built.candidates["onnxruntime-fp16"]["refused"] == ""
     assert (measurement["batch"], measurement["sizes"], measurement["rounds"]) == (8, {"sequence": 12}, ROUNDS)
-    assert measurement["gpu"] == ""
+    assert (measurement["gpu"], measurement["pytorch"]) == ("", "cpu")
     for name, found in measurement["candidates"].items():
         mean, low, high = found["ratio"]
         assert low <= mean <= high, name

@@ -23,7 +23,8 @@ from modelyard_build.errors import ArtefactFailed, BuildError
 from modelyard_build.export import export
 from modelyard_build.model import Model, Tensor
 from modelyard_build.models.text_embedder import ENCODER
-from modelyard_build.repository.hardware import Gpu, Hardware
+from modelyard_build.repository.gpu import Gpu
+from modelyard_build.repository.hardware import Hardware
 from modelyard_build.repository.releases import RELEASE_VARIABLE
 from modelyard_build.targets import tensorrt, tensorrt_rtx
 from modelyard_build.targets.target import Candidate

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from modelyard_build.repository import device
 from modelyard_build.repository.releases import DEFAULT_RELEASE, RELEASE_VARIABLE
 from modelyard_build.tensorrt_engine import memory
 
@@ -61,7 +62,7 @@ def test_it_runs_the_same_command_as_outside() -> None:
 
 def test_the_settings_are_those_that_the_build_reads() -> None:
     """A name that nobody reads would do nothing, silently."""
-    assert memory.VARIABLE in SERVICE["environment"]
+    assert {memory.VARIABLE, device.VARIABLE} <= SERVICE["environment"].keys()
     assert f"ENV {RELEASE_VARIABLE}=${{TRITON_RELEASE}}" in DOCKERFILE
     assert "MODELYARD_CACHE=/cache" in DOCKERFILE
 

@@ -118,6 +118,20 @@ def test_the_image_has_what_modules_import_where_it_is_said(packages: str, tmp_p
     assert all(service["build"]["args"]["MODULE_PACKAGES"] == "" for service in map(COMPOSE["services"].get, SERVICES))
 
 
+@pytest.mark.parametrize("packages", ["", "--index-url https://example.org torch==2.13.0"])
+def test_the_image_has_what_modules_import_where_it_is_said(packages: str, tmp_path: Path) -> None:
+    """The Dockerfile's own line, run here with a python3 that shows its arguments; left out, it does nothing."""
+    found = re.search(r'^RUN (test -z "\$\{MODULE_PACKAGES\}"(?:.*\\\n)*.*)$', DOCKERFILE, re.MULTILINE)
+    assert found
+    (tmp_path / "python3").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "python3").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "MODULE_PACKAGES": packages}
+    done = subprocess.run(["/bin/sh", "-c", found[1]], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith(packages)
+    assert bool(done.stdout) is bool(packages)
+    assert all(service["build"]["args"]["MODULE_PACKAGES"] == "" for service in map(COMPOSE["services"].get, SERVICES))
+
+
 def test_the_health_check_infers(service: dict[str, Any]) -> None:
     """The script that is tested live, at the path where it is mounted; not Triton's ready endpoint."""
     command = service["healthcheck"]["test"]

@@ -64,6 +64,13 @@ def test_a_row_each_pytorch_first() -> None:
     assert list(rows(candidates_table(RECORDS, FILES, MEASUREMENT))) == ["eager PyTorch", *RECORDS]
 
 
+def test_pytorch_on_the_cpu_beside_a_gpus_candidates_is_said() -> None:
+    """A PyTorch without CUDA is no measure of what ran on a GPU."""
+    measured = {**MEASUREMENT, "gpu": "NVIDIA H100", "pytorch": "cpu"}
+    assert next(iter(rows(candidates_table(RECORDS, FILES, measured)))) == "eager PyTorch (CPU)"
+    assert next(iter(rows(candidates_table(RECORDS, FILES, {**measured, "pytorch": "cuda"})))) == "eager PyTorch"
+
+
 def test_a_measured_candidate_has_all_its_figures() -> None:
     """Size over its files, speed and its ratio with the interval, the worst cosine wherever it was found, the loss."""
     found = rows(candidates_table(RECORDS, FILES, MEASUREMENT, "openvino-bf16"))

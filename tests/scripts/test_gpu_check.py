@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from modelyard_build.repository.hardware import find_gpu
+from modelyard_build.repository.gpu import find_gpu
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "gpu_check.py"
 

@@ -10,7 +10,8 @@ from modelyard_build.errors import BuildError, ConfigContradiction
 from modelyard_build.repository import hardware as hardware_module
 from modelyard_build.repository.cc_model_filenames import plan_filename
 from modelyard_build.repository.config import Serving, render
-from modelyard_build.repository.hardware import Gpu, hardware
+from modelyard_build.repository.gpu import Gpu
+from modelyard_build.repository.hardware import hardware
 from modelyard_ops.machine import announced_config_name, filename_of, machine_configs
 from support.candidates import config_for
 from support.small_models import POOLER
@@ -80,7 +81,7 @@ def test_the_newest_version_is_the_one_that_counts(tmp_path: Path, kind: str) ->
 def test_a_plan_is_looked_up_by_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU cannot be had where these tests run: its answer is given. Its own plan counts, not the closed fallback."""
     monkeypatch.setenv("MODELYARD_DEVICE", "auto")
-    monkeypatch.setattr(hardware_module, "find_gpu", lambda: Gpu("NVIDIA H100 80GB HBM3", "9.0"))
+    monkeypatch.setattr(hardware_module, "find_gpu", lambda index=0: Gpu("NVIDIA H100 80GB HBM3", "9.0"))
     plans = {"9.0": plan_filename("model.fp16.plan", "9.0")}
     text = render(POOLER, serving=Serving("tensorrt", "model.fp16.plan", plans=plans))
     path = write(tmp_path, "pooler", "gpu-sm90", text, "model.fp16.sm90.plan")

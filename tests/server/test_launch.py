@@ -11,9 +11,10 @@ from modelyard_server.launch import ServerOptions, asks_for_gpu, compose_backend
 from support.triton import write_model
 
 
-def hidden(repository: Path, config_name: str | None = None) -> bool:
+def hidden(repository: Path, config_name: str | None = None, gpus: bool | None = None) -> bool:
     """Whether GPUs are hidden from a server of this repository."""
-    environment = triton_environment(install_triton(), ServerOptions(repository, config_name=config_name), "test")
+    options = ServerOptions(repository, config_name=config_name, gpus=gpus)
+    environment = triton_environment(install_triton(), options, "test")
     return environment.get("CUDA_VISIBLE_DEVICES") == ""
 
 
@@ -32,6 +33,39 @@ def test_gpus_are_seen_where_a_config_asks_for_one(tmp_path: Path, monkeypatch: 
     (folder / "configs" / "h100.pbtxt").write_text('backend: "tensorrt"')
     assert hidden(tmp_path)
     assert not hidden(tmp_path, config_name="h100")
+
+
+def test_what_is_asked_for_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GPUs that are not to be used are hidden though a config asks for one; those that are, are seen."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    folder = write_model(tmp_path, "encoder")
+    assert not hidden(tmp_path, gpus=True)
+    (folder / "config.pbtxt").write_text('backend: "tensorrt"')
+    assert hidden(tmp_path, gpus=False)
+
+
+@pytest.mark.parametrize(
+    ("configs", "cuda", "seen"),
+    [
+        (['backend: "python" instance_group [ { kind: KIND_AUTO } ]'], True, True),
+        (['platform: "pytorch_libtorch"', 'platform: "ensemble"'], True, True),
+        (['backend: "python" instance_group [ { kind: KIND_AUTO } ]'], False, False),
+        # Which would be placed on a GPU that its library cannot use.
+        (['backend: "pytorch"', 'backend: "onnxruntime"'], True, False),
+        (['backend: "pytorch"', 'backend: "openvino" instance_group [ { kind: KIND_CPU } ]'], True, True),
+        (['backend: "python" instance_group [ { kind: KIND_CPU } ]'], True, False),
+    ],
+)
+def test_gpus_are_seen_where_pytorch_can_use_them_and_nobody_else_must(
+    tmp_path: Path, configs: list[str], cuda: bool, seen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CUDA build of torch is known by what it was installed with; none is where these tests run."""
+    needed = ["nvidia-cuda-runtime==13.0; platform_system == 'Linux'"] if cuda else ["filelock"]
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: needed)
+    for number, config in enumerate(configs):
+        write_model(tmp_path, f"model{number}")
+        (tmp_path / f"model{number}" / "config.pbtxt").write_text(config)
+    assert hidden(tmp_path) is not seen
 
 
 @pytest.mark.parametrize(

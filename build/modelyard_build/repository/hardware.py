@@ -5,18 +5,15 @@ A kind of machine has a name, and `configs/<name>.pbtxt` holds what was tuned fo
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard_build.errors import BuildError
+from modelyard_build.repository import device
+from modelyard_build.repository.gpu import Gpu, find_gpu
 
-# "auto", "cpu" or "cuda": the one setting that says what to build for and to serve on.
-DEVICE_VARIABLE = "MODELYARD_DEVICE"
-DEVICES = ("auto", "cpu", "cuda")
 # What decides which kernels a runtime has, the fastest first: Linux's name of the CPU flag, and ours of the machine.
 _KINDS = (
     ("amx_bf16", "cpu-amx"),
@@ -26,21 +23,6 @@ _KINDS = (
     ("avx_vnni", "cpu-avx2-vnni"),
     ("avx2", "cpu-avx2"),
 )
-# The driver API's CUdevice_attribute values.
-_COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """The first NVIDIA GPU.
-
-    Attributes:
-        name: as the driver says it.
-        compute_capability: such as "9.0".
-    """
-
-    name: str
-    compute_capability: str
 
 
 @dataclass(frozen=True)
@@ -61,17 +43,15 @@ class Hardware:
 
 
 def hardware() -> Hardware:
-    """Looks at the machine; `MODELYARD_DEVICE` says whether a GPU is to be used (auto: where there is one).
+    """Looks at the machine; `device` says whether a GPU is to be used.
 
     Raises:
-        BuildError: the variable has another value, or asks for a GPU that is not there.
+        BuildError: the setting has another value, or asks for a GPU that is not there.
     """
-    device = os.environ.get(DEVICE_VARIABLE, "auto")
-    if device not in DEVICES:
-        raise BuildError(f"{DEVICE_VARIABLE} is {device!r}; it can be {', '.join(DEVICES)}.")
-    gpu = None if device == "cpu" else find_gpu()
-    if device == "cuda" and gpu is None:
-        raise BuildError(f"{DEVICE_VARIABLE} is cuda, but the NVIDIA driver finds no GPU. Check `nvidia-smi`.")
+    asked = device.chosen()
+    gpu = None if asked.kind == "cpu" else find_gpu(asked.index)
+    if asked.kind == "gpu" and gpu is None:
+        device.check(asked, device.VARIABLE)
     flags = cpu_flags()
     name = f"gpu-sm{gpu.compute_capability.replace('.', '')}" if gpu else cpu_kind(platform.machine(), flags)
     return Hardware(name, len(os.sched_getaffinity(0)), bool({"avx512_bf16", "amx_bf16"} & flags), gpu)
@@ -91,18 +71,3 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     except OSError:
         return frozenset()
     return frozenset(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), []))
-
-
-def find_gpu() -> Gpu | None:
-    """Asks the NVIDIA driver for its first device; None without a driver or a device."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return None
-    device, name = ctypes.c_int(), ctypes.create_string_buffer(128)
-    if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0) or cuda.cuDeviceGetName(name, len(name), device):
-        return None
-    major, minor = ctypes.c_int(), ctypes.c_int()
-    cuda.cuDeviceGetAttribute(ctypes.byref(major), _COMPUTE_CAPABILITY_MAJOR, device)
-    cuda.cuDeviceGetAttribute(ctypes.byref(minor), _COMPUTE_CAPABILITY_MINOR, device)
-    return Gpu(name.value.decode(), f"{major.value}.{minor.value}")

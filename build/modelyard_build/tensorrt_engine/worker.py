@@ -119,7 +119,7 @@ def _say(messages: Messages, line: str) -> None:
 
 
 def _device(library: Library) -> str:
-    from modelyard_build.repository.hardware import find_gpu
+    from modelyard_build.repository.gpu import find_gpu
 
     gpu = find_gpu() if library.builds_on_gpu else None
     return f"{gpu.name}, {gpu.compute_capability}" if gpu else "cpu"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from modelyard_build.repository.device import HELP as DEVICE_HELP
+from modelyard_build.repository.device import use
 from modelyard_ops.building import ConsoleProgress, load_into_running_servers, serve_scratch
 from modelyard_ops.candidates import print_candidates
 from modelyard_ops.console import print_json, stdout
@@ -44,6 +46,7 @@ def build(
     quality: Annotated[
         Quality, typer.Option(help="The loosest class that the config for this kind of machine may serve.")
     ] = Quality.near,
+    device: Annotated[str | None, typer.Option(help=DEVICE_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON on stdout.")] = False,
 ) -> None:
     """Export, verify and publish: each model whose source, weights or libraries changed becomes a new version.
@@ -54,6 +57,7 @@ def build(
     from modelyard_build import pipeline
     from modelyard_build.models import check_readable
 
+    use(device)
     progress = ConsoleProgress()
     asked = [name.strip() for name in targets.split(",") if name.strip()]
     results = pipeline.build(models or [], repository, serve_scratch, progress, asked, quality.value)

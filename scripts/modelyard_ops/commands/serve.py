@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelyard_build.repository.device import HELP as DEVICE_HELP
+from modelyard_build.repository.device import use
 from modelyard_ops.console import stderr, stdout
 from modelyard_ops.extras import require_extra
-from modelyard_ops.machine import announced_config_name
+from modelyard_ops.machine import announced_config_name, shows_gpus
 from modelyard_ops.paths import DEFAULT_REPOSITORY, existing_repository
 from modelyard_ops.serving import installation_progress, models_table, streamed_log
 
@@ -35,6 +37,7 @@ def serve(
             "this kind of machine. `default`: config.pbtxt everywhere."
         ),
     ] = None,
+    device: Annotated[str | None, typer.Option(help=DEVICE_HELP)] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when the models are ready; the server stays.")
     ] = False,
@@ -47,6 +50,7 @@ def serve(
     require_extra("server", "psutil")
     from modelyard_server.process import ServerOptions, TritonServer
 
+    use(device)
     folder = existing_repository(repository)
     options = ServerOptions(
         repository=folder,
@@ -54,6 +58,7 @@ def serve(
         grpc_port=grpc_port,
         metrics_port=metrics_port,
         config_name=announced_config_name(folder, config_name),
+        gpus=shows_gpus(),
     )
     with installation_progress() as progress:
         server = TritonServer(options, detached=detach, progress=progress)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from modelyard_build.repository.device import HELP as DEVICE_HELP
+from modelyard_build.repository.device import use
 from modelyard_ops.building import ConsoleProgress, serve_scratch
 from modelyard_ops.console import print_json, stdout
 from modelyard_ops.paths import DEFAULT_REPOSITORY, existing_repository
@@ -27,6 +29,7 @@ def verify(
         typer.Option("--through-server", help="Also through a Triton, over gRPC and HTTP, with the task's figure."),
     ] = False,
     repository: Annotated[Path, typer.Option(help="The model repository.")] = DEFAULT_REPOSITORY,
+    device: Annotated[str | None, typer.Option(help=DEVICE_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON on stdout.")] = False,
 ) -> None:
     """Hold the published files of each model against PyTorch again, at every corner of the declared sizes.
@@ -35,6 +38,7 @@ def verify(
     """
     from modelyard_build import reverify
 
+    use(device)
     serve = serve_scratch if through_server else None
     findings = []
     for finding in reverify.verify(models or [], existing_repository(repository), serve, ConsoleProgress()):
