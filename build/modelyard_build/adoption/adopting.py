@@ -60,7 +60,7 @@ def adopt(wish: Wish, repository: Path, progress: Progress) -> Adopted:
     origin = _origin(wish)
     with progress.step(wish.name, "open"):
         opened = origin.open(wish)
-        opened = opened if opened.example_asset else _with_small_example(opened)
+        opened = opened if opened.example_asset else _with_items(opened)
     with progress.step(wish.name, "inspect"):
         inspected = opened.inspected or inspect(opened, progress.say)
     with progress.step(wish.name, "try"):
@@ -97,7 +97,8 @@ def check_name(name: str) -> None:
     taken = next((models.declared_in(model) for model in models.all_models() if model.name == name), None)
     if taken and taken.stem != name:
         raise AdoptionFailed(f"a model is called {name!r} already, in {taken}. Take another name.")
-    if (models.FOLDER / f"{name}.py").exists() and name not in models.SYSTEMS:
+    index = (models.FOLDER / "__init__.py").read_text()
+    if (models.FOLDER / f"{name}.py").exists() and listed(index, name) != index:
         raise AdoptionFailed(f"{models.FOLDER / f'{name}.py'} is a file that models share. Take another name.")
 
 
@@ -110,9 +111,9 @@ def _origin(wish: Wish) -> Origin:
     return found
 
 
-def _with_small_example(opened: Opened) -> Opened:
-    """Items enough to differ, few enough to be kept beside the declaration."""
-    return replace(opened, example=small(with_items(opened.example, opened.draws, _LEAST_ITEMS)))
+def _with_items(opened: Opened) -> Opened:
+    """Items enough to differ."""
+    return replace(opened, example=with_items(opened.example, opened.draws, _LEAST_ITEMS))
 
 
 def _write(wish: Wish, opened: Opened, inspected: Inspected, text: str, repository: Path) -> list[Path]:
@@ -120,7 +121,7 @@ def _write(wish: Wish, opened: Opened, inspected: Inspected, text: str, reposito
     index = models.FOLDER / "__init__.py"
     files = {file: text.encode(), index: listed(index.read_text(), wish.name).encode()}
     if not opened.example_asset:
-        files = {file.with_suffix(".npz"): npz(inspected.example), **files}
+        files = {file.with_suffix(".npz"): npz(small(inspected.example)), **files}
     _check_same(file, text)
     path = repository / wish.name / layout.FILENAME
     if not path.exists():

@@ -59,15 +59,16 @@ def _bullet(note: str) -> list[str]:
 
 def _imports(opened: Opened) -> str:
     draw = "from modelyard_build.adoption.origin import Draw\n" if opened.draws else ""
+    hub = "from modelyard_build.packages import HubModel\n" if opened.pinned else ""
     return f"""\
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard_build.adoption.drawing import drawn
-{draw}from modelyard_build.assets import LocalAsset
+{draw}from modelyard_build.assets import {_asset_kinds(opened)}
 from modelyard_build.model import Arrays, Axis, DynamicBatching, Model, Tensor
-
+{hub}
 if TYPE_CHECKING:
     from torch import nn
 """
@@ -76,7 +77,7 @@ if TYPE_CHECKING:
 def constants(opened: Opened, inspected: Inspected) -> Iterable[str]:
     """What a person edits: files, sizes, names."""
     yield "# A change of any of these files makes a new version."
-    yield _dict("ASSETS", {name: f"LocalAsset(Path({_text(str(path))}))" for name, path in opened.assets.items()})
+    yield _dict("ASSETS", {name: _asset(name, opened) for name in opened.assets})
     if not opened.example_asset:
         yield "# Inputs to draw others from, items along the first dimension."
         yield 'EXAMPLE = Path(__file__).with_suffix(".npz")'
@@ -87,6 +88,9 @@ def constants(opened: Opened, inspected: Inspected) -> Iterable[str]:
     for axis in inspected.axes:
         yield f"{_constant(axis)} = {_axis(axis)}"
     yield _tuple("INPUTS", [_tensor(tensor, inspected.axes) for tensor in inspected.inputs])
+    for tensor in inspected.outputs:
+        if tensor.labels:
+            yield f"{_labels(tensor)} = ({_wrapped(map(_text, tensor.labels))})"
     yield _tuple("OUTPUTS", [_tensor(tensor, inspected.axes) for tensor in inspected.outputs])
     if not opened.graph:
         yield "# Where each output stands in what the module returns: nothing for the tensor itself, states[1], logits."
@@ -174,6 +178,17 @@ def _batching(most: int) -> list[str]:
     ]
 
 
+def _asset_kinds(opened: Opened) -> str:
+    kinds = {"LocalAsset" if name not in opened.pinned else "PinnedAsset" for name in opened.assets}
+    return ", ".join(sorted(kinds))
+
+
+def _asset(name: str, opened: Opened) -> str:
+    return (
+        repr(opened.pinned[name]) if name in opened.pinned else f"LocalAsset(Path({_text(str(opened.assets[name]))}))"
+    )
+
+
 def _draw(draw: Draw) -> str:
     return "Draw(ones=True)" if draw.ones else f"Draw(low={draw.low}, high={draw.high})"
 
@@ -190,7 +205,24 @@ def _constant(axis: Axis) -> str:
 def _tensor(tensor: Tensor, axes: list[Axis]) -> str:
     dims = [_dim(dim, axes) for dim in tensor.dims]
     comma = "," if len(dims) == 1 else ""
-    return f"Tensor({_text(tensor.name)}, {_text(tensor.dtype)}, ({', '.join(dims)}{comma}))"
+    labels = f", labels={_labels(tensor)}" if tensor.labels else ""
+    return f"Tensor({_text(tensor.name)}, {_text(tensor.dtype)}, ({', '.join(dims)}{comma}){labels})"
+
+
+def _labels(tensor: Tensor) -> str:
+    """The constant that holds an output's labels."""
+    return f"{tensor.name.upper()}_LABELS"
+
+
+def _wrapped(values: Iterable[str]) -> str:
+    """Values with commas between them: in one line, or as many on each as it holds."""
+    lines = [""]
+    for value in values:
+        if len(lines[-1]) + len(value) > _WIDTH - 20:
+            lines.append("")
+        lines[-1] += f" {value}," if lines[-1] else f"{value},"
+    whole = lines[0].removesuffix(",") if lines[0].count(",") > 1 else lines[0]
+    return whole if len(lines) == 1 else "\n" + textwrap.indent("\n".join(lines), "    ") + "\n"
 
 
 def _dim(dim: int | Axis, axes: list[Axis]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelyard_build.adoption.origin import Origin
-from modelyard_build.adoption.origins import onnx_file, python_file
+from modelyard_build.adoption.origins import hugging_face, onnx_file, python_file
 
 # A new kind is a file in this folder and a line here.
-ORIGINS: tuple[Origin, ...] = (python_file.ORIGIN, onnx_file.ORIGIN)
+ORIGINS: tuple[Origin, ...] = (python_file.ORIGIN, onnx_file.ORIGIN, hugging_face.ORIGIN)

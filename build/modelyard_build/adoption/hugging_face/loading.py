@@ -1,0 +1,258 @@
+"""A model of the transformers library out of files: its config, its weights, and the outputs that are served.
+
+Nothing is looked up by name, no code out of a folder is run, and every weight is accounted for: transformers itself
+fills what a checkpoint lacks with random numbers and goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers import CONFIG_MAPPING, PretrainedConfig, PreTrainedModel
+from transformers.utils import logging
+
+from modelyard_build.adoption.checkpoints import read_state
+from modelyard_build.errors import AdoptionFailed
+
+# Of a list of weights, in a message.
+_MOST_NAMED = 3
+_Json = TypeVar("_Json", dict[str, Any], list[Any])
+
+
+class Served(nn.Module):
+    """A model that answers with some of its outputs, by name."""
+
+    def __init__(self, model: nn.Module, outputs: Sequence[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.outputs = tuple(outputs)
+
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """Each input goes to the model under its own name; the batch is the first dimension of all."""
+        found = self.model(**inputs)
+        return {name: found[name] for name in self.outputs}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with its weights.
+
+    Attributes:
+        model: float32, eval mode.
+        unused: weights of the checkpoint that the class has no place for: heads of other tasks.
+        stored: the dtypes of the checkpoint's weights.
+    """
+
+    model: PreTrainedModel
+    unused: tuple[str, ...]
+    stored: frozenset[torch.dtype]
+
+
+def load_model(architecture: str, config: Path, *weights: Path) -> PreTrainedModel:
+    """A model with its weights, in float32 and eval mode; see `load`."""
+    return load(architecture, config, *weights).model
+
+
+def load(architecture: str, config: Path, *weights: Path) -> Loaded:
+    """A model with its weights, each of them accounted for.
+
+    "eager" attention traces to plain MatMul and Softmax, which every runtime fuses. Caches are for generation, which a
+    single graph does not do.
+
+    Args:
+        architecture: a class of transformers ("BertModel"), or one of its Auto classes.
+        config: a config.json.
+        weights: safetensors, or PyTorch checkpoints that hold nothing but tensors; the parts of one model.
+
+    Raises:
+        AdoptionFailed: a file is no such file, the class is unknown, or the weights are not those of the config.
+    """
+    settings = read_config(config)
+    cls = class_of(architecture, settings)
+    tensors = {name: tensor for path in weights for name, tensor in read_state(path).items()}
+    where = f"{cls.__name__} as {config} describes it"
+    model, found = _filled(cls, settings, tensors)
+    missing = sorted(found["missing_keys"])
+    if missing and _takes_pooler(cls) and all("pooler." in name for name in missing):
+        # A pooler of random numbers answers nonsense; without one the model keeps its other outputs.
+        model, found = _filled(cls, settings, tensors, add_pooling_layer=False)
+        missing = sorted(found["missing_keys"])
+    _check_shapes(where, found["mismatched_keys"])
+    _check_missing(where, missing)
+    unused = sorted(found["unexpected_keys"])
+    _check_unused(where, model, unused)
+    stored = frozenset(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
+    return Loaded(model.eval(), tuple(unused), stored)
+
+
+def read_config(path: Path) -> PretrainedConfig:
+    """The settings of a model, without caches.
+
+    Raises:
+        AdoptionFailed: it is no config.json of transformers, or of a model that cannot be loaded as it stands.
+    """
+    content = read_json(path, dict)
+    _check_config(path, content)
+    try:
+        settings = CONFIG_MAPPING[content["model_type"]].from_dict(content)
+    # Each model checks its settings in its own way.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise AdoptionFailed(f"{path} does not fit its model_type {content['model_type']!r}: {reason}") from error
+    for part in (settings, *_parts(settings)):
+        part.use_cache = False
+    return settings
+
+
+def _parts(settings: PretrainedConfig) -> Iterator[PretrainedConfig]:
+    """The settings of a model's towers, where it has several."""
+    yield from (value for value in vars(settings).values() if isinstance(value, PretrainedConfig))
+
+
+def read_json(path: Path, kind: type[_Json]) -> _Json:
+    """What a JSON file holds: an object (`dict`) or a list.
+
+    Raises:
+        AdoptionFailed: it cannot be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AdoptionFailed(f"{path} cannot be read: {error.strerror}. Put it back, or mend its path.") from error
+    except ValueError as error:
+        raise AdoptionFailed(f"{path} is no JSON: {error}. Fetch it again.") from error
+    if not isinstance(content, kind):
+        raise AdoptionFailed(f"{path} holds a {type(content).__name__}; expected is a {kind.__name__}. Fetch it again.")
+    return content
+
+
+def _check_config(path: Path, content: dict[str, Any]) -> None:
+    if content.get("auto_map"):
+        code = ", ".join(sorted({str(value) for value in content["auto_map"].values()}))
+        raise AdoptionFailed(
+            f"{path} says that the model is code of its own ({code}), which came with the weights. Nothing is run that "
+            "came with weights. Read that code, copy it to a module of yours, and adopt it as path.py:Class."
+        )
+    if method := (content.get("quantization_config") or {}).get("quant_method", content.get("quantization_config")):
+        raise AdoptionFailed(
+            f"{path} says that the weights are quantised ({method}), for kernels that no graph has. Take the float "
+            "checkpoint that they were made from; int8 and fp8 are made of it with `modelyard build --targets`."
+        )
+    model_type = content.get("model_type")
+    if not isinstance(model_type, str):
+        raise AdoptionFailed(f"{path} has no model_type, so it is no config.json of a transformers model.")
+    if model_type not in CONFIG_MAPPING:
+        raise AdoptionFailed(
+            f"{path} has the model_type {model_type!r}, which transformers {transformers.__version__} does not know. "
+            "It may be newer, or code of its own: adopt such a model as path.py:Class."
+        )
+
+
+def class_of(architecture: str, settings: PretrainedConfig) -> type[PreTrainedModel]:
+    """The class of transformers that a name stands for; an Auto class becomes the model's own.
+
+    Raises:
+        AdoptionFailed: there is no such class, or not for this model.
+    """
+    cls = getattr(transformers, architecture, None) if architecture.isidentifier() else None
+    mapping = getattr(cls, "_model_mapping", None)
+    if mapping is not None:
+        if type(settings) not in mapping:
+            raise AdoptionFailed(
+                f"transformers {transformers.__version__} has no {architecture} for the model_type "
+                f"{settings.model_type!r}. The config names {', '.join(settings.architectures or ()) or 'no class'}."
+            )
+        found = mapping[type(settings)]
+        cls = found[0] if isinstance(found, tuple) else found
+    if not isinstance(cls, type) or not issubclass(cls, PreTrainedModel):
+        raise AdoptionFailed(
+            f"transformers {transformers.__version__} has no model {architecture!r}. Name one with --class, such as "
+            "AutoModel or AutoModelForSequenceClassification."
+        )
+    return cls
+
+
+def _filled(
+    cls: type[PreTrainedModel], settings: PretrainedConfig, tensors: dict[str, Tensor], **more: Any
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    with _quiet():
+        model, found = cls.from_pretrained(
+            None,
+            config=settings,
+            state_dict=tensors,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **more,
+        )
+    return model, found
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps tables of weights and bars off the terminal: what they say is raised."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _takes_pooler(cls: type[PreTrainedModel]) -> bool:
+    return "add_pooling_layer" in inspect.signature(cls.__init__).parameters
+
+
+def _check_shapes(where: str, mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]]) -> None:
+    found = sorted((name, list(stored), list(wanted)) for name, stored, wanted in mismatched)
+    if found:
+        named = "; ".join(f"{name} is {stored}, expected {wanted}" for name, stored, wanted in found[:_MOST_NAMED])
+        raise AdoptionFailed(
+            f"the weights do not fit {where}: {named}{_more(found)}. Config and weights are of different models: fetch "
+            "both again from one place."
+        )
+
+
+def _check_missing(where: str, missing: Sequence[str]) -> None:
+    if missing:
+        raise AdoptionFailed(
+            f"the weights lack {len(missing)} tensors of {where}: {_some(missing)}. They would be random numbers. If "
+            "the checkpoint is of a base model, say --class AutoModel; if parts are missing, fetch them."
+        )
+
+
+def _check_unused(where: str, model: nn.Module, unused: Sequence[str]) -> None:
+    """Heads of other tasks may be left over; further layers of the same kind say that the config is another one."""
+    kinds = {_kind(name) for name in model.state_dict()}
+    if layers := [name for name in unused if _kind(name) in kinds]:
+        raise AdoptionFailed(
+            f"the weights hold {len(layers)} tensors for which {where} has no place: {_some(layers)}. The config has "
+            "fewer layers than the weights: fetch both again from one place."
+        )
+
+
+def _kind(name: str) -> str:
+    """A weight's name without the numbers of its layers."""
+    return re.sub(r"\.\d+(?=\.)", ".N", name)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMED]) + _more(names)
+
+
+def _more(found: Sequence[object]) -> str:
+    return f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
