@@ -100,6 +100,12 @@ def test_answers_stay_when_the_model_runs_again(tmp_path: Path) -> None:
     assert first.tolist() == [[6, 9]]
 
 
+def test_threads_may_run_on_every_core(tmp_path: Path) -> None:
+    """Instances are processes: bound to cores, all of them would run on the first."""
+    runtime: Any = loaded(openvino_models.matmul(WEIGHTS), tmp_path).runtime
+    assert runtime._request.get_compiled_model().get_property("ENABLE_CPU_PINNING") is False
+
+
 def test_openvinos_errors_are_ours(tmp_path: Path) -> None:
     """A shape that config.pbtxt leaves open and the model does not take fails in OpenVINO's words, in one line."""
     model = loaded(

@@ -24,9 +24,9 @@ def config(instances: int = 1, max_batch_size: int = 8, **parameters: str) -> Mo
 
 
 def properties(cores: int | None = None, **arguments: Any) -> dict[str, Any]:
-    """What OpenVINO is told, batching apart."""
+    """What OpenVINO is told, batching and pinning apart."""
     told = model_settings(config(**arguments), cores).properties
-    del told["ALLOW_AUTO_BATCHING"]
+    del told["ALLOW_AUTO_BATCHING"], told["ENABLE_CPU_PINNING"]
     return told
 
 
@@ -62,6 +62,12 @@ def test_instances_share_threads_and_streams() -> None:
         "INFERENCE_NUM_THREADS": 1,
         "NUM_STREAMS": 1,
     }
+
+
+def test_threads_are_not_bound_to_cores() -> None:
+    """Each process would bind its own to the first cores, and leave the others idle; only CPUs know the property."""
+    assert model_settings(config(instances=2), 2).properties["ENABLE_CPU_PINNING"] is False
+    assert "ENABLE_CPU_PINNING" not in model_settings(config(TARGET_DEVICE="GPU"), 2).properties
 
 
 def test_cores_are_shared_out_where_no_number_is_given() -> None:

@@ -12,7 +12,8 @@ Precision: OpenVINO chooses it, here as in the container. On a CPU with native b
 bfloat16; the log says what was chosen.
 
 Threads: the instances of the container share one compiled model with its threads and streams. Here each is a process
-that gets its share of INFERENCE_NUM_THREADS (all cores where it is not given) and of NUM_STREAMS.
+that gets its share of INFERENCE_NUM_THREADS (all cores where it is not given) and of NUM_STREAMS. Nor are they bound
+to cores as the container's are: processes that know nothing of each other would all take the first ones.
 
 What differs from the container, and cannot be otherwise: the server's ``--backend-config=openvino,…`` does not reach a
 Python-based backend; KIND_AUTO on a machine with a visible GPU is refused, where the container takes the CPU.

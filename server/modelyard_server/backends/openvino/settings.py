@@ -53,11 +53,13 @@ def model_settings(config: ModelConfig, cores: int | None) -> Settings:
         ModelLoadError: A value is not what it must be.
     """
     given = {key: value for key, value in config.parameters.items() if value}
+    device = given.get("TARGET_DEVICE", "CPU").upper()
     batches_itself = config.batches and not _switch(given, "SKIP_OV_DYNAMIC_BATCHSIZE")
     return Settings(
-        device=given.get("TARGET_DEVICE", "CPU").upper(),
+        device=device,
         properties={
             "ALLOW_AUTO_BATCHING": batches_itself,
+            **_pinning(device),
             **_threads(given, cores, config.instances()),
             **_streams(given, config.instances()),
             **_value(given, "COMPILATION_NUM_THREADS", _number),
@@ -69,6 +71,11 @@ def model_settings(config: ModelConfig, cores: int | None) -> Settings:
         extension=given.get("CPU_EXTENSION_PATH", ""),
         ignored=tuple(key for key in _SWITCHES if given.get(key, "no").lower() not in ("yes", "no")),
     )
+
+
+def _pinning(device: str) -> dict[str, bool]:
+    """OpenVINO binds its threads to cores, counting from the first: every process to the same ones."""
+    return {"ENABLE_CPU_PINNING": False} if device == "CPU" else {}
 
 
 def _switch(given: Mapping[str, str], key: str) -> bool:
