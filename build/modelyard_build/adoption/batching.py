@@ -134,6 +134,11 @@ def _check_alone(
 def _check_row(name: str, row: torch.Tensor, alone: torch.Tensor | None) -> None:
     if alone is None or alone.shape != row.shape:
         got = "is missing" if alone is None else f"is {list(alone.shape)}"
+        if alone is not None and alone.ndim == row.ndim:
+            raise AdoptionFailed(
+                f"output {name!r} {got} for an item alone and {list(row.shape)} for it in a batch: its size depends on "
+                "values. A batch has one size for all. Return a fixed number of rows with a mask or a count beside them."
+            )
         raise AdoptionFailed(
             f"output {name!r} {got} for one item alone; expected is {list(row.shape)}. Look for squeeze() without a "
             "dimension: it drops a batch of 1, too. Write squeeze(-1), or whichever dimension is meant."

@@ -145,8 +145,8 @@ def _pickle(path: Path) -> Any:
 
 def _asked_for(error: BaseException) -> str:
     """What torch says of the pickle, without its advice to trust it."""
-    lines = [line.strip() for line in str(error).splitlines() if "WeightsUnpickler error" in line]
-    return lines[0][:160] if lines else first_line(error)
+    said = str(error).partition("WeightsUnpickler error:")[2].strip()
+    return said.partition(" was not an allowed global")[0].partition("\n")[0] or "it is no pickle"
 
 
 def _unwrapped(found: Any) -> dict[str, torch.Tensor] | None:

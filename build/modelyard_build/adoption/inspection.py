@@ -144,7 +144,8 @@ def _run_twice(runner: Runner) -> dict[str, Any]:
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    return one.shape == other.shape and torch.allclose(one.double(), other.double(), equal_nan=True)
+    dtype = torch.complex128 if one.is_complex() else torch.float64
+    return one.shape == other.shape and torch.allclose(one.to(dtype), other.to(dtype), equal_nan=True)
 
 
 def _run(runner: Runner) -> dict[str, Any]:

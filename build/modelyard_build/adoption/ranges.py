@@ -105,7 +105,8 @@ def prove(trials: Trials, ranges: Mapping[Group, Axis], batch: int) -> tuple[dic
                 break
     tried = sorted({tuple(sorted(sizes.items())) for sizes, _ in trials.seen})
     works = trials.work(_at(found, "min"), batch=1) and trials.work(_at(found, "min"), batch=batch)
-    seen = f"PyTorch ran {len(tried)} shapes, batch 1 to {batch if works else 3}"
+    shapes = f"{len(tried)} shapes" if len(tried) > 1 else "one shape"
+    seen = f"PyTorch ran {shapes} at batch 1 to {batch if works else 3}"
     return found, notes, [seen]
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,11 +18,13 @@ from modelyard_build.adoption.adapter import parameters_for
 from modelyard_build.adoption.answers import leaves
 from modelyard_build.adoption.drawing import draw
 from modelyard_build.adoption.origin import Draw
-from modelyard_build.export_guards import place_of
+from modelyard_build.export_guards import Place, place_in
 from modelyard_build.model import Arrays
 from modelyard_build.module_checks import first_line
 
+# In a message, in characters.
 _LONGEST_CODE = 60
+_OWN = Path(__file__).parents[1]
 
 
 class RunFailed(Exception):
@@ -40,11 +44,19 @@ def in_words(error: BaseException) -> str:
         said = f"it called sys.exit({error.code!r})"
     else:
         said = f"{type(error).__name__}: {first_line(error)}"
-    place = place_of(error.__traceback__)
+    place = _place_of(error)
     if place is None:
         return said
     # A long line says less than its number.
     return f"{said} (at {place if len(place.code) <= _LONGEST_CODE else place.at})"
+
+
+def _place_of(error: BaseException) -> Place | None:
+    """The line of the stranger's own code; not one of this package, which called it."""
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return Place(error.filename, error.lineno, (error.text or "").strip())
+    inside_out = reversed(list(traceback.walk_tb(error.__traceback__)))
+    return place_in((frame, line) for frame, line in inside_out if _OWN not in Path(frame.f_code.co_filename).parents)
 
 
 @dataclass

@@ -73,11 +73,11 @@ def _check_name(path: Path, name: str) -> None:
 
 
 def _put_aside(root: Path) -> None:
-    """Forgets modules of other folders that would be taken for those of this one."""
-    own = {entry.stem for entry in root.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").is_file()}
+    """Forgets modules that would be taken for those of this folder, and its own: they are imported anew."""
+    own = {entry.stem for entry in root.iterdir() if entry.suffix == ".py" or entry.is_dir()}
     for name, module in list(sys.modules.items()):
         file = _file_of(module) if name.split(".")[0] in own else None
-        if file and not file.is_relative_to(root) and "site-packages" not in file.parts and not _is_own(name):
+        if file and "site-packages" not in file.parts and not _is_own(name):
             del sys.modules[name]
 
 
@@ -111,9 +111,14 @@ def _without_bytecode() -> Iterator[None]:
 def files_with(path: Path) -> list[Path]:
     """The file, and those below its folder that it imported: an edit of any makes another model."""
     root, _ = module_name(path)
-    found = {file for module in list(sys.modules.values()) if (file := _file_of(module))}
-    beside = {file for file in found if file.is_relative_to(root) and "site-packages" not in file.parts}
-    return [path, *sorted(beside - {path})]
+    found = {file for name, module in list(sys.modules.items()) if (file := _file_of(module)) in _places(root, name)}
+    return [path, *sorted(file for file in found if file and file != path)]
+
+
+def _places(root: Path, name: str) -> tuple[Path, Path]:
+    """Where a module of that name lies, where it was imported from a folder."""
+    place = root.joinpath(*name.split("."))
+    return place.with_suffix(".py"), place / "__init__.py"
 
 
 def make(path: Path, name: str) -> nn.Module:
@@ -145,7 +150,7 @@ def make(path: Path, name: str) -> nn.Module:
 def _call(path: Path, name: str, found: Any) -> Any:
     if not callable(found):
         return found
-    if missing := _required(found):
+    if missing := required(found):
         given = ", ".join(f"{one}=..." for one in missing)
         raise AdoptionFailed(
             f"{path}: {name} needs arguments ({', '.join(missing)}), and nobody is there to give them. Write a "
@@ -160,7 +165,8 @@ def _call(path: Path, name: str, found: Any) -> Any:
             raise AdoptionFailed(f"{path}: {name}() fails: {in_words(error)}.{_advice(error)}") from error
 
 
-def _required(found: Any) -> list[str]:
+def required(found: Any) -> list[str]:
+    """The arguments that a class or a function cannot be called without."""
     try:
         parameters = inspect.signature(found).parameters.values()
     except (TypeError, ValueError):

@@ -72,7 +72,7 @@ def _show(name: str, adopted: Adopted) -> None:
         stdout.print(f"- {note}", markup=False, soft_wrap=True)
     if adopted.fallback:
         stdout.print(f"[yellow]not exported:[/yellow] {escape(adopted.fallback)}", soft_wrap=True)
-        stdout.print("It is served as it is instead, by Triton's Python backend: slower, and on every machine.")
+        stdout.print("It is served as it is instead, by Triton's Python backend.", soft_wrap=True)
     for path in adopted.written:
         stdout.print(f"wrote {path}", markup=False, soft_wrap=True)
     if not adopted.written:

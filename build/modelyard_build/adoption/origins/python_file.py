@@ -72,7 +72,9 @@ def open_file(wish: Wish) -> Opened:
 
 def _only_module(path: Path) -> str:
     file = user_code.import_file(path)
-    names = user_code.modules_in(file)
+    found = user_code.modules_in(file)
+    # What needs arguments cannot be meant.
+    names = [name for name in found if not user_code.required(getattr(file, name))] or found
     if len(names) == 1:
         return names[0]
     if not names:
@@ -81,7 +83,7 @@ def _only_module(path: Path) -> str:
             "that takes no arguments."
         )
     raise AdoptionFailed(
-        f"{path} defines several modules: {', '.join(names)}. Say which: --from {path.name}:{names[-1]}."
+        f"{path} defines several modules: {', '.join(names)}. Say which: --from {path.name}:{names[0]}."
     )
 
 
