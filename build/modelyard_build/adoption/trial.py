@@ -132,8 +132,9 @@ def _check_float64(model: Model, module: nn.Module, files: Mapping[str, Path]) -
     """The build's bound is derived from the module's answers in float64, so it must run in it."""
     example = examples_of(model, files, 2, export.traced_sizes(model))
     try:
+        exact = copy.deepcopy(module).double()
         with apart(), OneDtype(torch.float64):
-            verify.run_module(model, copy.deepcopy(module).double(), example)
+            verify.run_module(model, exact, example)
     # A stranger's module may raise anything.
     except Exception as error:
         raise AdoptionFailed(
