@@ -136,8 +136,8 @@ def _check_row(name: str, row: torch.Tensor, alone: torch.Tensor | None) -> None
         got = "is missing" if alone is None else f"is {list(alone.shape)}"
         if alone is not None and alone.ndim == row.ndim:
             raise AdoptionFailed(
-                f"output {name!r} {got} for an item alone and {list(row.shape)} for it in a batch: its size depends on "
-                "values. A batch has one size for all. Return a fixed number of rows with a mask or a count beside them."
+                f"output {name!r} {got} for an item alone and {list(row.shape)} for it in a batch: its size depends "
+                "on values. A batch has one size for all. Return a fixed number of rows, and a mask or a count."
             )
         raise AdoptionFailed(
             f"output {name!r} {got} for one item alone; expected is {list(row.shape)}. Look for squeeze() without a "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -139,7 +138,8 @@ def _pickle(path: Path) -> Any:
             "anything. Where you trust it, save its weights alone: `safetensors.torch.save_file(model.state_dict(), "
             f'"weights.safetensors")`, and give --weights weights.safetensors. (torch: {_asked_for(error)})'
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+    # Of bytes that are no checkpoint torch's reader raises whatever they lead it to.
+    except Exception as error:
         raise AdoptionFailed(f"{path} is no whole checkpoint: {first_line(error)}. Fetch it again.") from error
 
 

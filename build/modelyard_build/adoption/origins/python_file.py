@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
@@ -18,7 +21,7 @@ from modelyard_build.adoption.input_specs import SPELLING, example_of, limits_of
 from modelyard_build.adoption.origin import Draw, Opened, Origin, Wish
 from modelyard_build.adoption.running import apart, in_words
 from modelyard_build.errors import AdoptionFailed
-from modelyard_build.model import Arrays
+from modelyard_build.model import Array, Arrays
 
 WEIGHTS = "weights"
 EXAMPLE = "example"
@@ -113,16 +116,23 @@ def _check_lazy(module: nn.Module, path: Path, name: str) -> None:
 
 def _example(wish: Wish, path: Path, module: nn.Module) -> tuple[Arrays, Mapping[str, Draw], list[str]]:
     """An example, how it is varied, and what a person is to know of it."""
-    if wish.example:
-        return read_example(wish.example), wish.draws, []
-    if wish.inputs:
+    if wish.inputs and not wish.example:
         draws, notes = _draws(wish, module)
-        return example_of(_with(wish, draws), _ITEMS), draws, notes
-    file = user_code.import_file(path)
-    if callable(own := getattr(file, "example_inputs", None)):
-        return arrays_of(_called(own, path), module, f"{path}: example_inputs()"), wish.draws, []
+        return example_of(replace(wish, draws=draws), _ITEMS), draws, notes
+    example = read_example(wish.example) if wish.example else _own_example(path, module)
+    return example, {**{name: Draw(ones=True) for name in example if _is_mask(name, example[name])}, **wish.draws}, []
+
+
+def _is_mask(name: str, array: Array) -> bool:
+    return "mask" in name and bool(np.isin(array, (0, 1)).all())
+
+
+def _own_example(path: Path, module: nn.Module) -> Arrays:
+    """What the file or the module itself offers."""
+    if callable(own := getattr(user_code.import_file(path), "example_inputs", None)):
+        return arrays_of(_called(own, path), module, f"{path}: example_inputs()")
     if (held := getattr(module, "example_input_array", None)) is not None:
-        return arrays_of(held, module, f"{type(module).__name__}.example_input_array"), wish.draws, []
+        return arrays_of(held, module, f"{type(module).__name__}.example_input_array")
     raise AdoptionFailed(_no_example(path, module))
 
 
@@ -133,12 +143,6 @@ def _called(own: Any, path: Path) -> Any:
         # A stranger's function may raise anything, and leave.
         except (Exception, SystemExit) as error:
             raise AdoptionFailed(f"{path}: example_inputs() fails: {in_words(error)}.") from error
-
-
-def _with(wish: Wish, draws: Mapping[str, Draw]) -> Wish:
-    from dataclasses import replace
-
-    return replace(wish, draws=draws)
 
 
 def _draws(wish: Wish, module: nn.Module) -> tuple[dict[str, Draw], list[str]]:
@@ -157,8 +161,6 @@ def _draws(wish: Wish, module: nn.Module) -> tuple[dict[str, Draw], list[str]]:
 
 
 def _no_example(path: Path, module: nn.Module) -> str:
-    import inspect
-
     taken = [
         one.name
         for one in inspect.signature(module.forward).parameters.values()
