@@ -16,6 +16,7 @@ import onnx
 import torch
 from onnx import reference
 from torch import nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from modelyard_build.model import Array
 from modelyard_build.nets import onnx_types
@@ -137,7 +138,8 @@ class OnnxReference(nn.Module):
     def _run(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         arrays = {name: self._array(name, value) for name, value in inputs.items()}
         _check_shapes(self._graph.shapes, arrays)
-        with np.errstate(all="ignore"):
+        # Operators that PyTorch computes have the type of their input, whatever mode the caller is in.
+        with np.errstate(all="ignore"), _disable_current_modes():
             found = self._graph.evaluator(self.precision.dtype).run(None, arrays)
         return tuple(self._tensor(value) for value in found)
 
