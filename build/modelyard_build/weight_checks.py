@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnx_ir as ir
-from torch import nn
+from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from modelyard_build.errors import ExportFailed
@@ -50,10 +50,15 @@ def check_weights(model: Model, module: nn.Module, proto: onnx.ModelProto) -> No
 
 def _before_batch_norms(module: nn.Module, graph: ir.Graph) -> set[str]:
     """The weights and biases into which the exporter may have put a batch norm."""
-    if not any(isinstance(layer, _BatchNorm) for layer in module.modules()):
+    if not any(isinstance(layer, _BatchNorm) or _calls_batch_norm(layer) for layer in module.modules()):
         return set()
     nodes = (node for node in graph if node.op_type in _TAKE_BATCH_NORM)
     return {value.name for node in nodes for value in node.inputs[1:] if value is not None and value.name}
+
+
+def _calls_batch_norm(layer: nn.Module) -> bool:
+    """Whether a layer is a graph of operators, as programs are, with a batch norm among them."""
+    return isinstance(layer, fx.GraphModule) and any("batch_norm" in str(node.target) for node in layer.graph.nodes)
 
 
 def _is_scaled(actual: Array, expected: Array) -> bool:
