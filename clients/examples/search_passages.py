@@ -11,13 +11,13 @@ from modelyard_client import Client
 from modelyard_client.tasks import PassageEmbedder
 
 PASSAGES = [
-    "I paid off the loan on my car in May, and the lender still reports a balance to all three credit bureaus.",
-    "A collector calls me at work every day about a debt that belongs to somebody with the same name.",
-    "The servicer of my mortgage raised the escrow payment by 300 dollars and cannot tell me why.",
-    "Two purchases that I never made are on my credit card, and the bank refuses to take them off.",
-    "My student loan was moved to another servicer, and four of my payments got lost on the way.",
-    "The money I sent to my sister by wire transfer has not arrived after three weeks.",
-    "The branch closed my checking account without a word, with my wages still in it.",
+    "I paid off my car in May, and the lender still reports a balance.",
+    "A collector calls me at work about the debt of somebody with the same name.",
+    "The servicer of my mortgage raised the escrow payment and cannot tell me why.",
+    "Two purchases that I never made are on my credit card statement.",
+    "My student loan was moved to another servicer, and four payments got lost.",
+    "The money that I wired to my sister has not arrived after three weeks.",
+    "The branch closed my checking account with my wages still in it.",
 ]
 QUERIES = [
     "A debt collector calls me at work about somebody else's debt",
