@@ -42,6 +42,8 @@ _PLUMBING = {
     "onnx_file_checks",
     "module_checks",
     "weight_checks",
+    "adoption.origin",
+    "adoption.running",
     "fusion.patterns",
     "fusion.of_onnxruntime",
     "fusion.of_openvino",

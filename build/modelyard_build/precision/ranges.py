@@ -89,10 +89,20 @@ def _add(
         seen.largest, seen.total = np.maximum(seen.largest, largest), seen.total + total
         seen.elements += rows.size
     kept = found[name].kept
-    if not convolved:
+    if convolved:
+        _keep_item(kept, values[:1])
+    else:
         kept.append(_some(rows, generator))
-    elif not kept or sum(part.size for part in kept) + values[:1].size <= _ELEMENTS:
-        kept.append(values[:1].copy())
+
+
+def _keep_item(kept: list[Floats], item: Floats) -> None:
+    """Items of one size are tried together: where sizes vary, those of the largest that is not too large."""
+    if kept and item.shape != kept[0].shape:
+        if not kept[0].size < item.size <= _ELEMENTS:
+            return
+        kept.clear()
+    if not kept or sum(part.size for part in kept) + item.size <= _ELEMENTS:
+        kept.append(item.copy())
 
 
 def _some(rows: Floats, generator: np.random.Generator) -> Floats:
