@@ -3,7 +3,8 @@
 Triton's own /v2/health/ready and /v2/models/<model>/ready stay 200 when the process behind a Python model is dead and
 every request fails. So this sends the first golden sample of every model that clients call (those that no ensemble
 calls as a step), and holds the outputs against the sample's validation_data. An ensemble with a response cache would
-answer out of its memory, whatever has become of its steps: there each of them is asked.
+answer out of its memory, whatever has become of its steps: there each of them is asked. A model that is not built on
+this machine (it has no version, or one of its steps has none) is not served, and no failure; the sentence names it.
 
 It runs inside Triton's container, so it uses the standard library alone, and Triton's HTTP protocol with JSON tensors
 (which knows neither FP16 nor BF16 inputs and outputs); an input that stands in the samples in base64, such as an image,
@@ -41,32 +42,67 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=5.0, help="seconds that one request may take")
     arguments = parser.parse_args()
     try:
-        models = models_to_check(arguments.repository)
+        missing = unbuilt(arguments.repository)
+        models = models_to_check(arguments.repository, missing)
         for model in models:
             check_model(model, arguments.repository, arguments.url, arguments.timeout)
     except UnhealthyError as error:
         print(f"unhealthy: {error}")
         return 1
-    print(f"healthy: {', '.join(models)} answered as expected")
+    left_out = f"; not built, and left out: {', '.join(sorted(missing))}" if missing else ""
+    print(f"healthy: {', '.join(models)} answered as expected{left_out}")
     return 0
 
 
-def models_to_check(repository: Path) -> list[str]:
+def models_of(repository: Path) -> list[Path]:
+    """The folders that Triton takes for models."""
+    folders = [path for path in repository.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))]
+    return sorted(folders)
+
+
+def unbuilt(repository: Path) -> set[str]:
+    """The models without a version, and the ensembles that call one of them."""
+    folders = models_of(repository)
+    missing = {folder.name for folder in folders if not any(is_version(path) for path in folder.iterdir())}
+    calls = {folder.name: set(steps_of(folder)) for folder in folders}
+    # An ensemble may be a step of another.
+    while more := {name for name, called in calls.items() if name not in missing and called & missing}:
+        missing |= more
+    return missing
+
+
+def is_version(path: Path) -> bool:
+    """Whether Triton takes a path in a model's folder for a version."""
+    return bool(re.fullmatch(r"[1-9]\d*", path.name)) and path.is_dir()
+
+
+def config_of(model: Path) -> str:
+    """A model's config.pbtxt without its comments; empty where Triton makes one itself."""
+    path = model / "config.pbtxt"
+    return re.sub(r"#.*", "", path.read_text(encoding="utf-8")) if path.is_file() else ""
+
+
+def steps_of(model: Path) -> list[str]:
+    """The models that an ensemble calls."""
+    return re.findall(r"\bmodel_name\s*:\s*[\"']([^\"']+)[\"']", config_of(model))
+
+
+def models_to_check(repository: Path, missing: set[str]) -> list[str]:
     """The models with golden samples that no ensemble calls as a step, by name; the steps of those with a cache."""
-    with_samples = {path.parent.parent.name for path in repository.glob("*/golden/samples.json")}
+    with_samples = {path.parent.parent.name for path in repository.glob("*/golden/samples.json")} - missing
     steps: dict[str, list[str]] = {}
     cached = set()
-    for config in repository.glob("*/config.pbtxt"):
-        text = re.sub(r"#.*", "", config.read_text(encoding="utf-8"))
-        steps[config.parent.name] = re.findall(r"\bmodel_name\s*:\s*[\"']([^\"']+)[\"']", text)
-        if re.search(r"\bresponse_cache\s*:?\s*\{\s*enable\s*:\s*true", text):
-            cached.add(config.parent.name)
+    for model in [path for path in models_of(repository) if path.name not in missing]:
+        steps[model.name] = steps_of(model)
+        if re.search(r"\bresponse_cache\s*:?\s*\{\s*enable\s*:\s*true", config_of(model)):
+            cached.add(model.name)
     # A model that is no ensemble is asked all the same: nothing stands behind its cache that could be.
     open_ = {name for name in cached if with_samples.intersection(steps[name])}
     called = {step for name, called in steps.items() if name not in open_ for step in called}
     models = sorted(with_samples - called - open_)
     if not models:
-        raise UnhealthyError(f"no model in {repository} has golden samples, so nothing shows that any answers")
+        hint = f" Not built are {', '.join(sorted(missing))}: modelyard build" if missing else ""
+        raise UnhealthyError(f"no model in {repository} has golden samples, so nothing shows that any answers.{hint}")
     return models
 
 

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from modelyard_server import checks
+from modelyard_server import built, checks
 from modelyard_server.cache import cache_dir
 from modelyard_server.errors import PreflightError
 from modelyard_server.install import install_triton, is_perf_analyzer_installed, is_triton_installed
@@ -139,7 +139,14 @@ def _servers(_: Path) -> Finding:
 
 def _repository(repository: Path) -> Finding:
     finding = _preflight("repository", lambda: checks.check_repository(repository), str(repository.absolute()))
-    return Finding("repository", Verdict.warn, finding.detail) if finding.verdict == Verdict.fail else finding
+    if finding.verdict == Verdict.fail:
+        return Finding("repository", Verdict.warn, finding.detail)
+    models, missing = built.model_folders(repository), built.unbuilt(repository)
+    if not missing:
+        return Finding("repository", Verdict.ok, f"{finding.detail}, all {len(models)} models built")
+    command = "modelyard build" if len(missing) == len(models) else built.to_build(repository, missing)
+    detail = f"{finding.detail}, {len(models) - len(missing)} of {len(models)} models built; for the others: {command}"
+    return Finding("repository", Verdict.ok if len(missing) < len(models) else Verdict.warn, detail)
 
 
 CHECKS: tuple[Callable[[Path], Finding], ...] = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +40,22 @@ def models_table(states: Iterable[ModelState]) -> Table:
         state = Text(row.state, style=STATE_STYLES.get(row.state, "red"))
         table.add_row(row.name, row.version or "-", state, Text(row.reason))
     return table
+
+
+def show_left_out(models: Mapping[str, str], repository: Path, config_name: str | None) -> None:
+    """One line on stderr about what is not served because it is not built; none where all is.
+
+    Args:
+        models: those that are left out, with the reason.
+        repository: which holds them.
+        config_name: which configs are served.
+    """
+    if models:
+        from modelyard_server.built import to_build
+
+        command = to_build(repository, models, config_name)
+        line = f"not built, and left out: {', '.join(models)}. To build: {command}"
+        stderr.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
 @contextmanager

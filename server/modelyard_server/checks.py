@@ -7,11 +7,12 @@ import os
 import platform
 import site
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
+from modelyard_server.built import model_folders, to_build, unbuilt
 from modelyard_server.errors import NumpyVersionError, RepositoryError, UnsupportedPlatformError
 from modelyard_server.install import PYTHON_VERSIONS
-from modelyard_server.readiness import is_model_name
 
 MIN_GLIBC = (2, 35)
 
@@ -101,13 +102,29 @@ def check_repository(repository: Path) -> None:
         )
 
 
-def model_folders(repository: Path) -> list[str]:
-    """The names of the models that a repository holds, sorted.
+def check_models(repository: Path, models: Collection[str], config_name: str | None = None) -> None:
+    """What is asked for must be built; so must be something, where all that is built is asked for.
+
+    Args:
+        repository: a model repository.
+        models: those that were asked for; empty: all that are built.
+        config_name: the value of `--model-config-name`.
 
     Raises:
-        OSError: it cannot be read.
+        RepositoryError: a model is not there, is not built, or none is.
     """
-    return sorted(path.name for path in repository.iterdir() if is_model_name(path.name) and path.is_dir())
+    known, missing = model_folders(repository), unbuilt(repository, config_name)
+    if unknown := sorted(set(models) - set(known)):
+        raise RepositoryError(f"the model repository {repository} holds no {unknown[0]!r}; it has {', '.join(known)}.")
+    if asked := sorted(set(models) & missing.keys()):
+        raise RepositoryError(
+            f"{asked[0]} cannot be served: {missing[asked[0]]}. Build it: {to_build(repository, asked, config_name)}"
+        )
+    if not models and len(missing) == len(known):
+        raise RepositoryError(
+            f"none of the {len(known)} models of {repository} is built. Build what is to be served, or all of it: "
+            "modelyard build"
+        )
 
 
 def check_config_name(repository: Path, name: str | None) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
-from modelyard_server.checks import model_folders
+from modelyard_server.built import expected, to_build, unbuilt
 from modelyard_server.errors import ModelControlError, UnreachableError
 from modelyard_server.log import load_failures, one_line, read_log, stub_failure
 from modelyard_server.protocol import (
@@ -17,7 +16,7 @@ from modelyard_server.protocol import (
     repository_index,
     server_metadata,
 )
-from modelyard_server.readiness import READY, ModelState, judge
+from modelyard_server.readiness import READY, UNAVAILABLE, ModelState, judge
 from modelyard_server.state import RunningServer, server_at
 from modelyard_server.stubs import StallWatch, dead_stubs, live_stubs
 
@@ -42,7 +41,20 @@ def states_of(server: RunningServer, timeout_s: float = TIMEOUT_S) -> list[Model
     """
     index = repository_index(server.http_url, timeout_s)
     failures = load_failures(read_log(server.log_path))
-    return judge(_models_of(server.repository), index, failures, _dead(server, index))
+    wanted = _expected(server)
+    # Triton lists what it was never asked for, too.
+    served = [row for row in index if row.name in wanted or row.state != UNAVAILABLE]
+    return judge(wanted, served, failures, _dead(server, index))
+
+
+def left_out(server: RunningServer) -> dict[str, str]:
+    """The models of a server's repository that it does not serve because they are not built, with the reason."""
+    if server.models:
+        return {}
+    try:
+        return unbuilt(server.repository, server.config_name)
+    except OSError:
+        return {}
 
 
 def load_model(url: str, name: str, timeout_s: float = LOAD_TIMEOUT_S) -> None:
@@ -79,6 +91,7 @@ def stall_message(server: RunningServer, log: str) -> str:
 def _control(url: str, name: str, verb: str, timeout_s: float) -> None:
     server = server_at(url)
     if server:
+        _check_built(server, name, verb)
         _wait_until_listening(server, timeout_s)
     offset = server.log_path.stat().st_size if server and server.log_path.exists() else 0
     try:
@@ -87,6 +100,19 @@ def _control(url: str, name: str, verb: str, timeout_s: float) -> None:
         logged = load_failures(read_log(server.log_path, offset)) if server else {}
         reason = logged.get(name) or one_line(str(error))
         raise ModelControlError(f"Triton did not {verb} {name}: {reason}") from error
+
+
+def _check_built(server: RunningServer, name: str, verb: str) -> None:
+    """Triton's own words for it are about its version policy."""
+    if verb != "load":
+        return
+    try:
+        reason = unbuilt(server.repository, server.config_name).get(name)
+    except OSError:
+        return
+    if reason:
+        command = to_build(server.repository, [name], server.config_name)
+        raise ModelControlError(f"{name} cannot be loaded: {reason}. Build it: {command}")
 
 
 def _wait_until_listening(server: RunningServer, timeout_s: float) -> None:
@@ -111,12 +137,12 @@ def _stall_alarm(server: RunningServer, offset: int) -> Callable[[], None]:
     return alarm
 
 
-def _models_of(repository: Path) -> list[str]:
-    """The models that a repository holds now; none where it is gone meanwhile."""
+def _expected(server: RunningServer) -> set[str]:
+    """The models that a server is to serve as its repository now stands; none where that is gone meanwhile."""
     try:
-        return model_folders(repository)
+        return expected(server.repository, server.models, server.config_name)
     except OSError:
-        return []
+        return set()
 
 
 def _dead(server: RunningServer, index: Iterable[ModelState]) -> dict[tuple[str, str], str]:

@@ -6,11 +6,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from modelyard_server.built import config_text, expected, model_folders, unbuilt, with_steps, without_comments
 from modelyard_server.cleanup import region_prefix
 from modelyard_server.install import Triton
 from modelyard_server.libraries import library_path
@@ -28,6 +29,7 @@ class ServerOptions:
         repository: the model repository.
         http_port: of loopback, as the others.
         config_name: serve `<model>/configs/<config_name>.pbtxt` where it stands, and config.pbtxt elsewhere.
+        models: what is served, with the steps of ensembles; empty: all that is built.
         gpus: whether the models are to see GPUs; None: where something that is served can use one.
         backends: a folder of Python-based backends, `<name>/model.py` each.
         exit_timeout_s: how long running inferences may take once the server was told to stop. Triton also waits that
@@ -41,6 +43,7 @@ class ServerOptions:
     grpc_port: int = 8001
     metrics_port: int = 8002
     config_name: str | None = None
+    models: tuple[str, ...] = ()
     gpus: bool | None = None
     backends: Path = BACKENDS
     exit_timeout_s: int = 10
@@ -74,7 +77,7 @@ def triton_command(triton: Triton, options: ServerOptions, backends: Path, serve
         *(f"--{name}-address={LOOPBACK}" for name in options.ports),
         *(f"--{name}-port={port}" for name, port in options.ports.items()),
         "--model-control-mode=explicit",
-        "--load-model=*",
+        *(f"--load-model={name}" for name in _to_load(options)),
         "--exit-on-error=false",  # one model that does not load must not take the others down
         "--strict-readiness=true",
         f"--exit-timeout-secs={options.exit_timeout_s}",
@@ -86,6 +89,15 @@ def triton_command(triton: Triton, options: ServerOptions, backends: Path, serve
     if options.config_name:
         command.append(f"--model-config-name={options.config_name}")
     return [*command, *options.arguments]
+
+
+def _to_load(options: ServerOptions) -> list[str]:
+    """The models by name only where not all are meant: `*` also takes what Triton finds and we do not."""
+    if options.models:
+        return sorted(options.models)
+    if not unbuilt(options.repository, options.config_name):
+        return ["*"]
+    return sorted(expected(options.repository, (), options.config_name))
 
 
 def triton_environment(triton: Triton, options: ServerOptions, server_id: str) -> dict[str, str]:
@@ -112,14 +124,14 @@ def _hidden_gpus(options: ServerOptions) -> dict[str, str]:
     """
     seen = options.gpus
     if seen is None:
-        configs = list(_configs(options))
+        configs = _configs(options)
         seen = _installed("onnxruntime-gpu") or any(map(asks_for_gpu, configs)) or _suits_pytorch(configs)
     return {} if seen else {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def _suits_pytorch(configs: Sequence[str]) -> bool:
     """Whether PyTorch would run on a GPU, and nothing else would have to."""
-    automatic = [backend_of(config) for config in configs if not re.search(r"\bKIND_(CPU|MODEL)\b", _stated(config))]
+    automatic = [backend_of(config) for config in configs if not re.search(r"\bKIND_(CPU|MODEL)\b", config)]
     served = {backend for backend in automatic if backend not in ("ensemble", "")}
     return bool(served & {"python", "pytorch"}) and served <= {"python", "pytorch"} and _is_cuda_build_of_torch()
 
@@ -141,26 +153,22 @@ def _installed(distribution: str) -> bool:
 
 
 def backend_of(config: str) -> str:
-    """The backend that a config.pbtxt names, or "ensemble"; empty where it names none."""
-    found = re.search(r"\b(?:backend|platform)\s*:\s*[\"']([^\"']*)[\"']", _stated(config))
+    """The backend that a config.pbtxt without its comments names, or "ensemble"; empty where it names none."""
+    found = re.search(r"\b(?:backend|platform)\s*:\s*[\"']([^\"']*)[\"']", config)
     return {"pytorch_libtorch": "pytorch", "onnxruntime_onnx": "onnxruntime"}.get(found[1], found[1]) if found else ""
-
-
-def _stated(config: str) -> str:
-    """A config.pbtxt without its comments."""
-    return re.sub(r"#.*", "", config)
 
 
 def asks_for_gpu(config: str) -> bool:
     """Whether a config.pbtxt asks for a GPU: by KIND_GPU, or by a backend that has no other kind."""
-    return bool(re.search(r"\bKIND_GPU\b|\bbackend\s*:\s*[\"']tensorrt(_rtx)?[\"']|\btensorrt_plan\b", _stated(config)))
+    text = without_comments(config)
+    return bool(re.search(r"\bKIND_GPU\b|\bbackend\s*:\s*[\"']tensorrt(_rtx)?[\"']|\btensorrt_plan\b", text))
 
 
-def _configs(options: ServerOptions) -> Iterator[str]:
-    """The text of each model's configuration as Triton would read it; unreadable ones are Triton's to refuse."""
-    for model in options.repository.glob("*/config.pbtxt"):
-        named = model.parent / "configs" / f"{options.config_name}.pbtxt"
-        yield (named if options.config_name and named.is_file() else model).read_text(errors="replace")
+def _configs(options: ServerOptions) -> list[str]:
+    """The configuration of each model that is served, or may be loaded later."""
+    asked = with_steps(options.repository, options.models, options.config_name)
+    names = asked or model_folders(options.repository)
+    return [config_text(options.repository / name, options.config_name) for name in sorted(names)]
 
 
 def spawn_supervisor(

@@ -12,7 +12,14 @@ from typing import final
 import psutil
 
 from modelyard_server.cache import cannot_write, locked, make_folder
-from modelyard_server.checks import check_config_name, check_numpy, check_platform, check_python, check_repository
+from modelyard_server.checks import (
+    check_config_name,
+    check_models,
+    check_numpy,
+    check_platform,
+    check_python,
+    check_repository,
+)
 from modelyard_server.cleanup import backend_folder, kill_processes, remove_leftovers, stop_server, sweep
 from modelyard_server.control import stall_message, states_of
 from modelyard_server.errors import (
@@ -106,6 +113,7 @@ class TritonServer:
         check_numpy()
         check_repository(self.options.repository)
         check_config_name(self.options.repository, self.options.config_name)
+        check_models(self.options.repository, self.options.models, self.options.config_name)
         triton = install_triton(progress=self._progress)
         check_libraries(triton)
         make_folder(self._folder)
@@ -116,7 +124,7 @@ class TritonServer:
             self._launch(triton)
 
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> list[ModelState]:
-        """Waits until every model of the repository serves; returns their states.
+        """Waits until every model that is to be served is; returns their states.
 
         Raises:
             ModelsNotReadyError: Triton runs, but a model did not load; the message holds the reasons.
@@ -211,6 +219,7 @@ class TritonServer:
             created=psutil.Process(pid).create_time(),
             repository=self.options.repository.resolve(),
             config_name=self.options.config_name,
+            models=self.options.models,
             http_url=self.http_url,
             grpc_url=self.grpc_url,
             metrics_url=self.metrics_url,

@@ -34,6 +34,7 @@ class RunningServer:
         config_name: the value of `--model-config-name`.
         http_url: host:port, as the others.
         exit_timeout_s: how long running inferences may take once the server was told to stop.
+        models: what it was asked to serve; empty: all that is built.
     """
 
     id: str
@@ -46,6 +47,7 @@ class RunningServer:
     metrics_url: str
     log_path: Path
     exit_timeout_s: int
+    models: tuple[str, ...] = ()
 
     @property
     def http_port(self) -> int:
@@ -127,6 +129,6 @@ def _read(path: Path) -> RunningServer | None:
     try:
         fields: dict[str, Any] = json.loads(path.read_text())
         paths = {name: Path(fields[name]) for name in ("repository", "log_path")}
-        return RunningServer(**{**fields, **paths})
+        return RunningServer(**{**fields, **paths, "models": tuple(fields.get("models", ()))})
     except (OSError, ValueError, KeyError, TypeError):
         return None

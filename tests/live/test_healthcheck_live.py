@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -150,6 +151,35 @@ def test_a_repository_without_samples_is_unhealthy(server: TritonServer, tmp_pat
     code, sentence = check(server.http_url, tmp_path)
     assert code == 1
     assert "has golden samples" in sentence
+
+
+def test_what_is_not_built_is_left_out(server: TritonServer, repository: Path) -> None:
+    """A fresh checkout has configs and samples of models that nobody built there; the sentence names them."""
+    fresh, pair = repository / "fresh", repository / "pair"
+    (pair / "1").mkdir(parents=True)
+    fresh.mkdir()
+    (fresh / "config.pbtxt").write_text('backend: "python"')
+    (pair / "config.pbtxt").write_text('platform: "ensemble" # \nmodel_name: "fresh"\nmodel_name: "texter_encoder"')
+    for model in ("fresh", "pair"):
+        write_golden(repository, model, GOOD)
+    try:
+        assert check(server.http_url, repository) == (
+            0,
+            "healthy: texter answered as expected; not built, and left out: fresh, pair",
+        )
+    finally:
+        shutil.rmtree(fresh)
+        shutil.rmtree(pair)
+
+
+def test_where_nothing_is_built_the_way_out_is_named(server: TritonServer, tmp_path: Path) -> None:
+    """Nothing serves then, which is no health."""
+    (tmp_path / "fresh" / "golden").mkdir(parents=True)
+    (tmp_path / "fresh" / "config.pbtxt").write_text('backend: "python"')
+    (tmp_path / "fresh" / "golden" / "samples.json").write_text("{}")
+    code, sentence = check(server.http_url, tmp_path)
+    assert code == 1
+    assert sentence.endswith("Not built are fresh: modelyard build")
 
 
 def reload(server: TritonServer, model: str) -> None:

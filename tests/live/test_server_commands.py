@@ -197,8 +197,12 @@ def test_why_the_last_server_ended_is_told(
 def test_a_failed_model_is_reported_with_its_reason(
     modelyard: Callable[..., subprocess.CompletedProcess[str]], environment: dict[str, str], options: ServerOptions
 ) -> None:
-    """The others are served, the reason is told by serve and by status, and both end with exit code 1."""
+    """The others are served, the reason is told by serve and by status, and both end with exit code 1.
+
+    What is not built is left out by both, with the command that builds it, and is no failure.
+    """
     write_model(options.repository, "failing", FAILING)
+    write_model(options.repository, "unbuilt", None)
     serving = modelyard(*arguments_of(options), "--detach")
     try:
         status = modelyard("status", "--http-port", options.http_port)
@@ -206,6 +210,9 @@ def test_a_failed_model_is_reported_with_its_reason(
         for done in (serving, status, by_url):
             assert done.returncode == 1
             assert "ValueError: no tokenizer.json in this version" in done.stdout
+            assert "unbuilt" not in done.stdout
+        for done in (serving, status):
+            assert "not built, and left out: unbuilt. To build: modelyard build unbuilt\n" in done.stderr
         assert infer(server_of(environment).http_url, "identity", [2.0]) == [2.0]
     finally:
         assert modelyard("stop", "--all").returncode == 0
@@ -217,11 +224,20 @@ def test_mistakes_end_in_one_sentence(
     """Each mistake of an operator gives one line on stderr, exit code 1, and no traceback."""
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir()
+    write_model(tmp_path / "partly", "built")
+    write_model(tmp_path / "partly", "unbuilt", None)
     port = options.http_port
     mistakes: dict[str, list[object]] = {
         "there is no model repository": ["serve", "--repository", tmp_path / "none"],
         "is a file; a model repository is a folder": ["serve", "--repository", tmp_path / "file"],
         "holds no model": ["serve", "--repository", tmp_path / "empty"],
+        "unbuilt cannot be served: it has no version. Build it: modelyard build unbuilt": [
+            "serve",
+            "--model=unbuilt",
+            "--repository",
+            tmp_path / "partly",
+        ],
+        "--device is 'tpu'; it can be auto, cpu, gpu": [*arguments_of(options), "--device=tpu"],
         "cannot both listen on port": [*arguments_of(options), "--grpc-port", port],
         "has a configs/none.pbtxt; there are: none": [*arguments_of(options), "--config-name", "none"],
         f"no embedded server listens on HTTP port {port}; running: none": ["stop", "--http-port", port],
@@ -247,7 +263,7 @@ def test_the_doctor_finds_this_machine_well(
     assert (verdicts["Triton"], verdicts["numpy"], verdicts["servers"]) == ("ok", "ok", "ok")
     shown = modelyard("doctor", "--repository", options.repository)
     assert shown.returncode == 0
-    assert str(options.repository) in shown.stdout
+    assert f"{options.repository}, all 1 models built" in shown.stdout
 
 
 def test_the_doctor_says_how_to_mend(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from modelyard_server.errors import ModelsNotReadyError
+from modelyard_server.control import left_out, load_model, model_states
+from modelyard_server.errors import ModelControlError, ModelsNotReadyError
 from modelyard_server.process import TritonServer
 from support.triton import FAILING, IDENTITY, infer, options_on_free_ports, write_model
 
@@ -29,7 +30,6 @@ ensemble_scheduling {
 REASONS = {
     "misspelt": r'6:14: Message type "inference.ModelConfig" has no field named "max_batchsize"',
     "renamed": "unexpected directory name 'renamed' for model 'other'",
-    "unbuilt": "it has no version to serve; make one with `modelyard build unbuilt`",
     "raising": "ValueError: no tokenizer.json in this version",
     "importing": "No module named 'no_such_module'",
     "backendless": "unable to find backend library for backend 'no_such_backend'",
@@ -82,6 +82,18 @@ def test_all_are_reported_and_no_other(served: tuple[TritonServer, ModelsNotRead
     assert sorted(error.reasons) == sorted(REASONS)
     assert f"{len(REASONS)} of {len(REASONS) + 1} models did not load" in str(error)
     assert str(server.log_path) in str(error)
+
+
+def test_what_is_not_built_is_no_failure(served: tuple[TritonServer, ModelsNotReadyError]) -> None:
+    """It is left out of the states, told apart, and a load that asks for it is refused with the command."""
+    server, error = served
+    assert "unbuilt" not in error.reasons
+    assert "unbuilt" not in {row.name for row in model_states(server.http_url)}
+    assert left_out(server.state) == {"unbuilt": "it has no version"}
+    with pytest.raises(
+        ModelControlError, match=r"unbuilt cannot be loaded: it has no version\. Build it: modelyard build"
+    ):
+        load_model(server.http_url, "unbuilt")
 
 
 def test_the_others_serve(served: tuple[TritonServer, ModelsNotReadyError]) -> None:

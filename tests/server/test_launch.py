@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelyard_server.install import install_triton
-from modelyard_server.launch import ServerOptions, asks_for_gpu, compose_backends, triton_environment
+from modelyard_server.launch import ServerOptions, asks_for_gpu, compose_backends, triton_command, triton_environment
 from support.triton import write_model
 
 
@@ -83,6 +83,22 @@ def test_gpus_are_seen_where_pytorch_can_use_them_and_nobody_else_must(
 def test_what_asks_for_a_gpu(config: str, asks: bool) -> None:
     """A kind or a backend that is for GPUs alone; comments and accelerators, which a CPU ignores, do not."""
     assert asks_for_gpu(config) == asks
+
+
+def loads(options: ServerOptions) -> list[str]:
+    """What tritonserver is told to load."""
+    command = triton_command(install_triton(), options, options.repository, "test")
+    return [argument.partition("=")[2] for argument in command if argument.startswith("--load-model=")]
+
+
+def test_what_is_built_is_loaded(tmp_path: Path) -> None:
+    """Everything, or by name where something is not built, or what was asked for."""
+    write_model(tmp_path, "one")
+    write_model(tmp_path, "two")
+    assert loads(ServerOptions(tmp_path)) == ["*"]
+    write_model(tmp_path, "three", None)
+    assert loads(ServerOptions(tmp_path)) == ["one", "two"]
+    assert loads(ServerOptions(tmp_path, models=("two",))) == ["two"]
 
 
 def test_every_backend_is_in_the_backend_directory(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from modelyard_server.built import model_folders
 from modelyard_server.checks import (
     check_config_name,
     check_numpy,
     check_platform,
     check_python,
     check_repository,
-    model_folders,
 )
 from modelyard_server.errors import (
     MissingLibraryError,

@@ -16,7 +16,7 @@ from modelyard_ops.console import stderr, stdout
 from modelyard_ops.extras import require_extra
 from modelyard_ops.machine import announced_config_name, shows_gpus
 from modelyard_ops.paths import DEFAULT_REPOSITORY, existing_repository
-from modelyard_ops.serving import installation_progress, models_table, streamed_log
+from modelyard_ops.serving import installation_progress, models_table, show_left_out, streamed_log
 
 if TYPE_CHECKING:
     from modelyard_server.process import TritonServer
@@ -37,17 +37,24 @@ def serve(
             "this kind of machine. `default`: config.pbtxt everywhere."
         ),
     ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", help="Serve this model, and the steps that it calls; may be repeated. [default: what is built]"
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help=DEVICE_HELP)] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when the models are ready; the server stays.")
     ] = False,
 ) -> None:
-    """Serve the model repository with the embedded Triton, on this machine alone.
+    """Serve what is built of the model repository with the embedded Triton, on this machine alone.
 
     In the foreground the log is shown, and Ctrl-C or SIGTERM lets running inferences finish and stops the server.
     A model that does not load is reported, with the reason, and the others are served (with --detach: exit code 1).
     """
     require_extra("server", "psutil")
+    from modelyard_server.built import unbuilt
     from modelyard_server.process import ServerOptions, TritonServer
 
     use(device)
@@ -58,8 +65,11 @@ def serve(
         grpc_port=grpc_port,
         metrics_port=metrics_port,
         config_name=announced_config_name(folder, config_name),
+        models=tuple(models or ()),
         gpus=shows_gpus(),
     )
+    if not models:
+        show_left_out(unbuilt(folder, options.config_name), folder, options.config_name)
     with installation_progress() as progress:
         server = TritonServer(options, detached=detach, progress=progress)
         server.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from modelyard_ops.console import print_json, stdout
 from modelyard_ops.errors import OpsError
 from modelyard_ops.extras import require_extra
-from modelyard_ops.serving import models_table
+from modelyard_ops.serving import models_table, show_left_out
 
 if TYPE_CHECKING:
     from modelyard_server.readiness import ModelState
@@ -26,7 +27,7 @@ def status(
 ) -> None:
     """Show the models of a server with their versions and states; for a failed one, the reason out of the log.
 
-    Exit code 1 when a model is not READY, or when no server runs.
+    Exit code 1 when a model is not READY, or when no server runs. Models that are not built are none of a server's.
     """
     require_extra("server", "psutil")
     servers = [_described(each) for each in _urls(http_port, url)]
@@ -80,7 +81,7 @@ def _host_and_port(url: str) -> str:
 
 def _described(url: str) -> dict[str, Any]:
     """What is known of one server; `models` is empty while it starts."""
-    from modelyard_server.control import model_states
+    from modelyard_server.control import left_out, model_states
     from modelyard_server.errors import UnreachableError
     from modelyard_server.log import read_log, still_loading
     from modelyard_server.protocol import server_metadata
@@ -94,6 +95,7 @@ def _described(url: str) -> dict[str, Any]:
         "repository": str(ours.repository) if ours else None,
         "config_name": ours.config_name if ours else None,
         "log": str(ours.log_path) if ours else None,
+        "left_out": left_out(ours) if ours else {},
     }
     try:
         version = server_metadata(url).get("version")
@@ -119,3 +121,5 @@ def _show(server: dict[str, Any]) -> None:
     else:
         loading = ", ".join(server["loading"])
         stdout.print(f"no model serves yet{f'; loading: {loading}' if loading else ''}", style="yellow")
+    if server["left_out"]:
+        show_left_out(server["left_out"], Path(server["repository"]), server["config_name"])

@@ -106,7 +106,10 @@ def _check_known(plan: Plan, index: Sequence[Mapping[str, Any]]) -> None:
         return
     near = difflib.get_close_matches(plan.model, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(names) or 'no model at all'}."
-    raise OpsError(f"the server at {plan.url} has no model {plan.model!r}; {hint}")
+    raise OpsError(
+        f"the server at {plan.url} has no model {plan.model!r}; {hint} One that is not built yet is not served: "
+        f"modelyard build {plan.model}"
+    )
 
 
 def _not_ready(plan: Plan, index: Sequence[Mapping[str, Any]]) -> str:
