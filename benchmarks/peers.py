@@ -39,6 +39,7 @@ from measure.comparison import Comparison, Sample, compare, table, verdict
 from measure.contenders import Contender, modelyard, peer
 from measure.generator import Generator
 from measure.load_generator import Order
+from measure.progress import progress
 from measure.repositories import linked, newest, with_candidate
 from measure.texts import real_texts
 from modelyard_build.models import text_embedder
@@ -129,12 +130,6 @@ class Benchmark:
         before = contender.cpu_seconds()
         played = self.generator.play(order)
         return Sample(played, contender.cpu_seconds() - before)
-
-
-def progress(text: str) -> None:
-    """One line that is overwritten, for people who watch."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def measure(options: argparse.Namespace) -> list[Comparison]:

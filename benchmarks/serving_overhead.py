@@ -34,6 +34,7 @@ import numpy as np
 
 from measure.in_process import InProcess, Speed, Tensors
 from measure.overhead import Load, Pair, Result, show, summary, verdict
+from measure.progress import progress
 from measure.served import Served
 from modelyard_server.backend_support.model_config import ModelConfig
 from modelyard_server.backend_support.threads import available_cores
@@ -50,12 +51,6 @@ def texts(rows: int, tokens: int) -> Tensors:
     """Random words; the same for all rows, so that every batch has the same work."""
     words = np.random.default_rng(tokens).integers(FIRST_WORD, LAST_WORD, size=(1, tokens))
     return {"input_ids": np.repeat(words, rows, axis=0), "attention_mask": np.ones((rows, tokens), dtype=np.int64)}
-
-
-def progress(text: str) -> None:
-    """One line that is overwritten, for people who watch."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 class Benchmark:
@@ -79,14 +74,14 @@ class Benchmark:
         """Measures one length of text."""
         self.check(tokens)
         request = self.served.store_request(texts(1, tokens), folder / f"{tokens}.request")
-        warm = self.served.load(request, self.concurrency, self.options.seconds)
-        batch = max(1, round(warm.batch))
+        warm = self.served.load([request], self.concurrency, self.options.seconds)
+        batch = max(1, round(warm.batch(MODEL)))
         pairs = []
         for number in range(self.options.pairs):
             pairs.append(self._pair(tokens, request, batch, served_first=number % 2 == 0))
             progress(f"{tokens} tokens: pair {number + 1} of {self.options.pairs}")
         progress("")
-        return summary(tokens, pairs, available_cores())
+        return summary(MODEL, tokens, pairs, available_cores())
 
     def _pair(self, tokens: int, request: Path, batch: int, *, served_first: bool) -> Pair:
         """In turns first: warmth and drift fall on both sides."""
@@ -94,12 +89,12 @@ class Benchmark:
             load, own = self._load(request), self._own(tokens, batch)
         else:
             own, load = self._own(tokens, batch), self._load(request)
-        lone = self.served.load(request, 1, self.options.seconds / 4).client.latency_s
+        lone = self.served.load([request], 1, self.options.seconds / 4).client.latency_s
         own_lone = self.in_process.latency(texts(1, tokens), self.options.seconds / 4)
         return Pair(load, *own, added_latency_s=lone - own_lone)
 
     def _load(self, request: Path) -> Load:
-        return self.served.load(request, self.concurrency, self.options.seconds)
+        return self.served.load([request], self.concurrency, self.options.seconds)
 
     def _own(self, tokens: int, batch: int) -> tuple[Speed, Speed]:
         full = self.in_process.throughput(texts(self.max_batch, tokens), self.options.seconds)

@@ -13,23 +13,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from modelyard_build import artefacts, measuring, verify
+from measure.cosines import worst_cosines
+from modelyard_build import artefacts, measuring
 from modelyard_build.artefacts import Made
 from modelyard_build.assets import fetch
-from modelyard_build.export import axes_of
 from modelyard_build.model import Model
 from modelyard_build.models import find
 from modelyard_build.repository import versions
 from modelyard_build.repository.device import use
 from modelyard_build.repository.hardware import hardware
-from modelyard_build.similarity import min_cosine
 from modelyard_build.sources import pinned_assets
 from modelyard_build.targets import target_of
 from modelyard_ops.building import ConsoleProgress
-
-# Shares of the axes' range at which the cosines are taken.
-WIDTHS = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
-ITEMS = 32
 
 
 def main() -> None:
@@ -51,7 +46,10 @@ def main() -> None:
 def _show(model: Model, found: list[Made], rounds: int) -> None:
     files = fetch(pinned_assets(model), print)
     module = model.load(files)
-    cosines = _worst_cosines(model, found)
+    runners = {
+        one.name: target_of(one.wanted.candidate).runner(one.wanted.candidate, one.folder, model) for one in found
+    }
+    cosines = worst_cosines(model, runners)
     measured = measuring.measure(model, module, found, files, ConsoleProgress(), rounds)
     machine = measuring.describe(hardware())
     print(f"{model.name}: {machine}, batch {measured['batch']}, {measured['sizes']}, {rounds} rounds, interleaved")
@@ -65,23 +63,6 @@ def _row(name: str, row: dict[str, Any], cosine: float | None) -> None:
     interval = f"[{low:.3f}, {high:.3f}]"
     shown = "" if cosine is None else f"{cosine:.6f}"
     print(f"{name:24}{row['throughput']:9.1f}{row['latency_ms']:12.2f}{mean:9.3f}{interval:>18}{shown:>14}")
-
-
-def _worst_cosines(model: Model, found: list[Made]) -> dict[str, float]:
-    """Against PyTorch in float64, over every width."""
-    files = fetch(pinned_assets(model), print)
-    exact = model.load(files).double()
-    runs = {one.name: target_of(one.wanted.candidate).runner(one.wanted.candidate, one.folder, model) for one in found}
-    worst = dict.fromkeys(runs, 1.0)
-    for share in WIDTHS:
-        sizes = {axis.name: max(axis.min, round(share * axis.max)) for axis in axes_of(model)}
-        inputs = model.examples(files, ITEMS - 1, sizes)
-        expected = verify.run_module(model, exact, inputs)
-        for name, run in runs.items():
-            answers = run(inputs)
-            cosines = [min_cosine(expected[tensor.name], answers[tensor.name]) for tensor in model.outputs]
-            worst[name] = min(worst[name], *cosines)
-    return worst
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from measure.in_process import Speed
@@ -14,18 +14,41 @@ LIMIT = 0.97
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a model did on the server.
+
+    Attributes:
+        inferences: Rows.
+        runs: Batches.
+        seconds: That they took, queues apart.
+    """
+
+    inferences: float
+    runs: float
+    seconds: float
+
+    def since(self, before: Work) -> Work:
+        """What came after an earlier reading."""
+        return Work(self.inferences - before.inferences, self.runs - before.runs, self.seconds - before.seconds)
+
+
+@dataclass(frozen=True)
 class Load:
     """A round of load, and what it cost the server.
 
     Attributes:
         client: The load generator's side.
         server_cpu_seconds: Of Triton and its instances.
-        batch: The mean batch that Triton formed.
+        work: Of each model.
     """
 
     client: Round
     server_cpu_seconds: float
-    batch: float
+    work: Mapping[str, Work]
+
+    def batch(self, model: str) -> float:
+        """The mean batch that Triton formed."""
+        return self.work[model].inferences / self.work[model].runs
 
 
 @dataclass(frozen=True)
@@ -81,8 +104,8 @@ def cores_left(load: Load, cores: int) -> float:
     return 1 - load.client.cpu_seconds / (cores * load.client.seconds)
 
 
-def summary(tokens: int, pairs: Sequence[Pair], cores: int) -> Result:
-    """The figures of all pairs."""
+def summary(model: str, tokens: int, pairs: Sequence[Pair], cores: int) -> Result:
+    """The figures of all pairs, of the model that was loaded."""
     served = [pair.load.client.throughput for pair in pairs]
     left = [cores_left(pair.load, cores) for pair in pairs]
     full = [pair.full_batches.rows for pair in pairs]
@@ -96,7 +119,7 @@ def summary(tokens: int, pairs: Sequence[Pair], cores: int) -> Result:
         raw=ratio_interval([mine / own for mine, own in zip(served, full, strict=True)]),
         less_load=ratio_interval([mine / own / share for mine, own, share in zip(served, full, left, strict=True)]),
         same_batch=ratio_interval([mine / own / share for mine, own, share in zip(served, same, left, strict=True)]),
-        batch=statistics.mean(pair.load.batch for pair in pairs),
+        batch=statistics.mean(pair.load.batch(model) for pair in pairs),
         client_ms=1000 * client_cpu / requests,
         server_ms=1000 * server_cpu / requests,
         own_ms=1000 * statistics.mean(pair.full_batches.cpu_seconds for pair in pairs),

@@ -1,20 +1,21 @@
-"""The encoder behind the embedded Triton, under load from another process."""
+"""Models behind the embedded Triton, under load from another process."""
 
 from __future__ import annotations
 
-import re
-import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, final
 
+import numpy as np
 import numpy.typing as npt
 import psutil
 from tritonclient import grpc
+from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
 from measure.generator import Generator
 from measure.load_generator import Order
-from measure.overhead import Load
+from measure.overhead import Load, Work
 from modelyard_server.backend_support.model_config import ModelConfig
 from modelyard_server.process import ServerOptions, TritonServer, free_ports
 
@@ -23,18 +24,18 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 @final
 class Served:
-    """Triton over a repository with one model, and a load generator; a context manager.
+    """Triton over a repository, and a load generator; a context manager.
 
     Args:
-        repository: The folder that holds the model's folder.
-        model: The model's name.
+        repository: The folder that holds the models' folders.
+        model: The one that is asked.
+        config_name: The configs that are served where they stand, as `--model-config-name`.
     """
 
-    def __init__(self, repository: Path, model: str) -> None:
+    def __init__(self, repository: Path, model: str, config_name: str | None = None) -> None:
         http_port, grpc_port, metrics_port = free_ports(3)
-        options = ServerOptions(repository, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
         self._model = model
-        self._server = TritonServer(options)
+        self._server = TritonServer(ServerOptions(repository, http_port, grpc_port, metrics_port, config_name))
 
     def __enter__(self) -> Served:
         self._server.__enter__()
@@ -49,49 +50,68 @@ class Served:
         self._client.close()
         self._server.__exit__(kind, error, trace)
 
-    def config(self) -> ModelConfig:
-        """The configuration that Triton serves with."""
-        return ModelConfig.from_dict(self._client.get_model_config(self._model, as_json=True)["config"])
+    def config(self, model: str = "") -> ModelConfig:
+        """The configuration that Triton serves the model, or another, with."""
+        return ModelConfig.from_dict(self._client.get_model_config(model or self._model, as_json=True)["config"])
 
     def answer(self, inputs: Tensors, output: str) -> npt.NDArray[Any]:
         """One inference."""
-        return self._client.infer(self._model, _tensors(inputs)).as_numpy(output)  # type: ignore[no-any-return]
+        return self.answers(self._model, inputs, [output])[output]
+
+    def answers(self, model: str, inputs: Tensors, outputs: Sequence[str]) -> Tensors:
+        """One inference of any model."""
+        answer = self._client.infer(model, _tensors(inputs))
+        return {name: np.asarray(answer.as_numpy(name)) for name in outputs}
 
     def store_request(self, inputs: Tensors, file: Path) -> Path:
         """Writes the request that the load generator sends, serialised once for all."""
         request = grpc.service_pb2.ModelInferRequest(model_name=self._model)
         for name, array in inputs.items():
-            request.inputs.add(name=name, datatype="INT64", shape=array.shape)
-            request.raw_input_contents.append(array.tobytes())
+            request.inputs.add(name=name, datatype=np_to_triton_dtype(array.dtype), shape=array.shape)
+            request.raw_input_contents.append(_bytes(array))
         file.write_bytes(request.SerializeToString())
         return file
 
-    def load(self, request: Path, concurrency: int, seconds: float) -> Load:
-        """One round of load."""
-        cpu, counts = self._cpu_seconds(), self._counts()
-        played = self._generator.play(Order("grpc", self._server.grpc_url, [str(request)], concurrency, seconds))
-        inferences, runs = (after - before for after, before in zip(self._counts(), counts, strict=True))
-        return Load(played, self._cpu_seconds() - cpu, inferences / runs)
+    def load(self, requests: Sequence[Path], concurrency: int, seconds: float) -> Load:
+        """One round of load; the requests are sent in turns."""
+        cpu, before = self._cpu_seconds(), self._work()
+        files = [str(request) for request in requests]
+        played = self._generator.play(Order("grpc", self._server.grpc_url, files, concurrency, seconds))
+        work = {model: after.since(before[model]) for model, after in self._work().items()}
+        return Load(played, self._cpu_seconds() - cpu, work)
 
     def _cpu_seconds(self) -> float:
         root = psutil.Process(self._server.state.pid)
         times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
         return sum(each.user + each.system for each in times)
 
-    def _counts(self) -> tuple[float, float]:
-        """Inferences (rows) and runs of the model so far."""
-        with urllib.request.urlopen(f"http://{self._server.metrics_url}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
-        return self._metric(text, "nv_inference_count"), self._metric(text, "nv_inference_exec_count")
+    def _work(self) -> dict[str, Work]:
+        """Of every model so far."""
+        statistics = self._client.get_inference_statistics(as_json=True)["model_stats"]
+        return {each["name"]: _work_of(each) for each in statistics}
 
-    def _metric(self, text: str, name: str) -> float:
-        return sum(map(float, re.findall(rf'^{name}{{model="{self._model}",[^}}]*}} (\S+)$', text, re.MULTILINE)))
+
+def _work_of(statistics: dict[str, Any]) -> Work:
+    """Triton's numbers are strings in JSON, and left out where they are 0; those of batches count a run once."""
+    batches = statistics.get("batch_stats", [])
+    return Work(
+        float(statistics.get("inference_count", 0)),
+        float(statistics.get("execution_count", 0)),
+        sum(float(batch["compute_infer"].get("ns", 0)) for batch in batches) / 1e9,
+    )
 
 
 def _tensors(inputs: Tensors) -> list[Any]:
     tensors = []
     for name, array in inputs.items():
-        tensor = grpc.InferInput(name, array.shape, "INT64")
+        tensor = grpc.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
         tensor.set_data_from_numpy(array)
         tensors.append(tensor)
     return tensors
+
+
+def _bytes(array: npt.NDArray[Any]) -> bytes:
+    if array.dtype != np.object_:
+        return array.tobytes()
+    serialised: bytes = serialize_byte_tensor(array).item()
+    return serialised

@@ -37,8 +37,9 @@ def real_texts(tokenizer: Path, tokens: int, count: int) -> list[str]:
 
 def beginning(tokenizer: Tokenizer, text: str, tokens: int) -> str:
     """The first words of a text, exactly so many tokens; empty where a word would have to be cut."""
-    offsets = tokenizer.encode(text, add_special_tokens=False).offsets
-    if len(offsets) < tokens:
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    words = [*encoding.word_ids, None]
+    if len(words) <= tokens or words[tokens - 1] == words[tokens]:
         return ""
-    kept = text[: offsets[tokens - 1][1]]
+    kept = text[: encoding.offsets[tokens - 1][1]]
     return kept if len(tokenizer.encode(kept, add_special_tokens=False).ids) == tokens else ""

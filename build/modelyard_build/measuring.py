@@ -10,7 +10,8 @@ import copy
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,14 @@ class _Series:
         calls: of each of them in a burst.
         throughput: items/s of the bursts.
         latency: seconds for one item.
+        batches: seconds of every run of a burst.
     """
 
     runs: Sequence[Run]
     calls: int
     throughput: list[float]
     latency: list[float]
+    batches: list[float] = field(default_factory=list)
 
 
 def measure(
@@ -63,14 +66,24 @@ def measure(
     files: Mapping[str, Path],
     progress: Progress,
     rounds: int = ROUNDS,
+    beside: Mapping[str, Sequence[Run]] | None = None,
 ) -> dict[str, Any]:
     """Measures every candidate that runs here, in this process, with as many callers as it has instances.
+
+    Args:
+        model: the declaration.
+        module: its PyTorch module.
+        made: the candidates.
+        files: the fetched assets, by name.
+        progress: shows the work.
+        rounds: how often each is measured.
+        beside: what else is measured in the same rounds, by name: something to call for each instance.
 
     Returns:
         The sizes measured at, what PyTorch computed on, and for the baseline and each candidate: `load_s`,
         `latency_ms` (median of one item, with nothing beside it), `throughput` (median items/s at the optimum batch,
-        every instance at work), `ratio` to the baseline's throughput (with as many callers) with the 95 % interval of
-        its mean.
+        every instance at work), `batch_ms` (median and 99th percentile of a batch then), `ratio` to the baseline's
+        throughput (with as many callers) with the 95 % interval of its mean.
     """
     sizes = {axis.name: axis.opt for axis in axes_of(model)}
     batch = max(1, min(model.optimum_batch_size, model.max_batch_size))
@@ -79,7 +92,8 @@ def measure(
     baseline = PLAIN_ONNX if model.graph else PYTORCH
     plain = _plain_onnx(model, files) if model.graph else _eager(model, module, device)
     runs: dict[str, Sequence[Run]] = {baseline: [plain] * model.instance_count}
-    load_s = {baseline: 0.0}
+    runs |= beside or {}
+    load_s = dict.fromkeys(runs, 0.0)
     for item in made:
         candidate = item.wanted.candidate
         started = time.perf_counter()
@@ -123,7 +137,7 @@ def _series(runs: Sequence[Run], inputs: Arrays) -> _Series:
     """Warm, and with as many calls to a burst as fill it."""
     for run in runs:
         run(inputs)
-    taken = _timed(runs[0], inputs, 1)
+    (taken,) = _timed(runs[0], inputs, 1)
     return _Series(runs, max(1, round(BURST_S / taken)), [], [])
 
 
@@ -134,17 +148,20 @@ def _round(series: Sequence[_Series], number: int, many: Arrays, one: Arrays, po
         # The one before left its threads and its caches.
         item.runs[0](many)
         started = time.perf_counter()
-        list(pool.map(lambda run, calls=item.calls: _timed(run, many, calls), item.runs))
+        timed = list(pool.map(lambda run, calls=item.calls: _timed(run, many, calls), item.runs))
         item.throughput.append(batch * item.calls * len(item.runs) / (time.perf_counter() - started))
+        item.batches += [taken for of_one in timed for taken in of_one]
         item.runs[0](one)
-        item.latency.append(_timed(item.runs[0], one, LATENCY_CALLS) / LATENCY_CALLS)
+        item.latency.append(sum(_timed(item.runs[0], one, LATENCY_CALLS)) / LATENCY_CALLS)
 
 
-def _timed(run: Run, inputs: Arrays, calls: int) -> float:
-    started = time.perf_counter()
+def _timed(run: Run, inputs: Arrays, calls: int) -> list[float]:
+    """The seconds of each call."""
+    times = [time.perf_counter()]
     for _ in range(calls):
         run(inputs)
-    return time.perf_counter() - started
+        times.append(time.perf_counter())
+    return [end - start for start, end in pairwise(times)]
 
 
 def _summary(found: _Series, baseline: _Series, load_s: float) -> dict[str, Any]:
@@ -154,6 +171,7 @@ def _summary(found: _Series, baseline: _Series, load_s: float) -> dict[str, Any]
         "load_s": round(load_s, 3),
         "latency_ms": round(1e3 * float(np.median(found.latency)), 3),
         "throughput": round(float(np.median(found.throughput)), 2),
+        "batch_ms": [round(1e3 * float(value), 3) for value in np.percentile(found.batches, (50, 99))],
         "ratio": [round(value, 3) for value in (mean, low, high)],
     }
 

@@ -9,13 +9,13 @@ import pytest
 from measure.in_process import Speed
 from measure.intervals import Interval, mean_interval, ratio_interval
 from measure.load_generator import Call, Round, play, steady_throughput
-from measure.overhead import Load, Pair, cores_left, show, summary, verdict
+from measure.overhead import Load, Pair, Work, cores_left, show, summary, verdict
 
 
 def pair(served: float, own: float, *, client_cpu: float = 0.0, same: float | None = None) -> Pair:
     """A pair with a round of 10 s."""
     client = Round(served, latencies_s=[0.1], requests=100, seconds=10.0, cpu_seconds=client_cpu)
-    load = Load(client, server_cpu_seconds=8.0, batch=16.0)
+    load = Load(client, server_cpu_seconds=8.0, work={"m": Work(inferences=160, runs=10, seconds=1.0)})
     return Pair(load, Speed(own, 0.1), Speed(own if same is None else same, 0.1), added_latency_s=0.001)
 
 
@@ -36,7 +36,7 @@ def test_ratios_are_averaged_as_ratios() -> None:
 def test_the_load_generators_cores_are_granted() -> None:
     """It used 2 of 20 core seconds: in process is granted nine tenths."""
     assert cores_left(pair(90, 100, client_cpu=2.0).load, cores=2) == pytest.approx(0.9)
-    result = summary(32, [pair(90, 100, client_cpu=2.0)] * 3, cores=2)
+    result = summary("m", 32, [pair(90, 100, client_cpu=2.0)] * 3, cores=2)
     assert result.raw.mean == pytest.approx(0.9)
     assert result.less_load.mean == pytest.approx(1.0)
     assert result.busy == pytest.approx((2 + 8) / 20)
@@ -45,7 +45,7 @@ def test_the_load_generators_cores_are_granted() -> None:
 
 def test_the_batch_that_triton_formed_is_compared_too() -> None:
     """The same served throughput, beside a slower run in process."""
-    result = summary(32, [pair(90, 100, same=95)] * 2, cores=2)
+    result = summary("m", 32, [pair(90, 100, same=95)] * 2, cores=2)
     assert result.less_load.mean == pytest.approx(0.9)
     assert result.same_batch.mean == pytest.approx(90 / 95)
 
@@ -55,7 +55,7 @@ def test_the_batch_that_triton_formed_is_compared_too() -> None:
 )
 def test_the_verdict_is_the_intervals(served: list[float], words: str) -> None:
     """Held or missed only where the whole interval is on one side of the limit; the table says which."""
-    result = summary(32, [pair(each, 100) for each in served], cores=2)
+    result = summary("m", 32, [pair(each, 100) for each in served], cores=2)
     assert verdict(result).startswith(words)
     assert words in show(result)
 
