@@ -19,7 +19,8 @@ from torch import nn
 TEXT = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
 SMALL_TEXT = {**TEXT, "vocab_size": 300, "max_position_embeddings": 66}
 IMAGE = {**TEXT, "image_size": 32, "patch_size": 8}
-SOUND = {**TEXT, "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+CONVOLUTIONS = {"conv_dim": (16,) * 4, "conv_kernel": (10, 3, 3, 2), "conv_stride": (5, 2, 2, 2)}
+SOUND = {**TEXT, **CONVOLUTIONS, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
 _SPREAD = 3.0
 
 
@@ -108,17 +109,17 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "clip": Architecture(
         "CLIPModel",
         "CLIPConfig",
-        {"projection_dim": 24, "text_config": {**SMALL_TEXT, "max_position_embeddings": 20, "eos_token_id": 299},
-         "vision_config": IMAGE},
+        {"projection_dim": 24, "text_config": {**SMALL_TEXT, "max_position_embeddings": 20, "eos_token_id": 299, "projection_dim": 24},
+         "vision_config": {**IMAGE, "projection_dim": 24}},
     ),
-    "wav2vec2": Architecture("Wav2Vec2Model", "Wav2Vec2Config", SOUND, {"sampling_rate": 2000}),
+    "wav2vec2": Architecture("Wav2Vec2Model", "Wav2Vec2Config", SOUND, {"sampling_rate": 400}),
     "wav2vec2-large": Architecture(
         "Wav2Vec2ForCTC",
         "Wav2Vec2Config",
         {**SOUND, "vocab_size": 32, "feat_extract_norm": "layer", "do_stable_layer_norm": True},
-        {"sampling_rate": 2000, "return_attention_mask": True},
+        {"sampling_rate": 400, "return_attention_mask": True},
     ),
-    "hubert": Architecture("HubertForSequenceClassification", "HubertConfig", SOUND, {"sampling_rate": 2000}),
+    "hubert": Architecture("HubertForSequenceClassification", "HubertConfig", SOUND, {"sampling_rate": 400}),
     "whisper": Architecture(
         "WhisperForConditionalGeneration",
         "WhisperConfig",

@@ -77,8 +77,9 @@ def load(architecture: str, config: Path, *weights: Path) -> Loaded:
     Raises:
         AdoptionFailed: a file is no such file, the class is unknown, or the weights are not those of the config.
     """
-    settings = read_config(config)
-    cls = class_of(architecture, settings)
+    whole = read_config(config)
+    cls = class_of(architecture, whole)
+    settings = _settings_of(cls, whole)
     tensors = {name: tensor for path in weights for name, tensor in read_state(path).items()}
     where = f"{cls.__name__} as {config} describes it"
     model, found = _filled(cls, settings, tensors)
@@ -182,20 +183,42 @@ def class_of(architecture: str, settings: PretrainedConfig) -> type[PreTrainedMo
     return cls
 
 
+def _settings_of(cls: type[PreTrainedModel], whole: PretrainedConfig) -> PretrainedConfig:
+    """A class for one tower of several has that tower's settings."""
+    wanted = cls.config_class or PretrainedConfig
+    if isinstance(whole, wanted):
+        return whole
+    found = next((part for part in _parts(whole) if isinstance(part, wanted)), None)
+    if found is None:
+        raise AdoptionFailed(
+            f"{cls.__name__} is a class for {wanted.model_type!r}; the config is of {whole.model_type!r} "
+            f"({', '.join(whole.architectures or ()) or 'no class named'}). Name one of its own with --class."
+        )
+    return found
+
+
 def _filled(
     cls: type[PreTrainedModel], settings: PretrainedConfig, tensors: dict[str, Tensor], **more: Any
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    with _quiet():
-        model, found = cls.from_pretrained(
-            None,
-            config=settings,
-            state_dict=tensors,
-            dtype=torch.float32,
-            attn_implementation="eager",
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            **more,
-        )
+    try:
+        with _quiet():
+            model, found = cls.from_pretrained(
+                None,
+                config=settings,
+                state_dict=tensors,
+                dtype=torch.float32,
+                attn_implementation="eager",
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **more,
+            )
+    # Each model checks its settings in its own way, many of them only while they make their layers.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise AdoptionFailed(
+            f"transformers {transformers.__version__} cannot make a {cls.__name__} of its config: {reason}. Config and "
+            "class are not of one model, or of another version of the library."
+        ) from error
     return model, found
 
 
