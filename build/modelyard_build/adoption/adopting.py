@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from modelyard_build import models
 from modelyard_build.adoption import declaration, fallback
 from modelyard_build.adoption.examples import with_items
 from modelyard_build.adoption.inspection import Inspected, inspect
+from modelyard_build.adoption.names import check_name
 from modelyard_build.adoption.origin import Opened, Origin, Wish
 from modelyard_build.adoption.origins import ORIGINS
 from modelyard_build.adoption.trial import Trial, attempt, declared
@@ -23,7 +22,6 @@ from modelyard_build.repository import config, layout
 
 # Items that show that they differ.
 _LEAST_ITEMS = 4
-_MOST_LETTERS = 64
 
 
 @dataclass(frozen=True)
@@ -78,28 +76,6 @@ def _text(wish: Wish, opened: Opened, tried: Trial) -> str:
     if not opened.entry:
         raise AdoptionFailed(tried.refused)
     return fallback.render(replace(wish, origin=opened.entry), opened, tried.inspected)
-
-
-def check_name(name: str) -> None:
-    """Refuses what cannot be the name of a Triton model, of a Python file, and of nothing else.
-
-    Raises:
-        AdoptionFailed: saying what it may be.
-    """
-    fits = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) and len(name) <= _MOST_LETTERS and not keyword.iskeyword(name)
-    if not fits:
-        proposal = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_0123456789").lower()
-        hint = f" Take {proposal}." if proposal and proposal.isidentifier() and not keyword.iskeyword(proposal) else ""
-        raise AdoptionFailed(
-            f"{name!r} cannot be the name of a model: letters, digits and underscores, a letter first, at most "
-            f"{_MOST_LETTERS}.{hint}"
-        )
-    taken = next((models.declared_in(model) for model in models.all_models() if model.name == name), None)
-    if taken and taken.stem != name:
-        raise AdoptionFailed(f"a model is called {name!r} already, in {taken}. Take another name.")
-    index = (models.FOLDER / "__init__.py").read_text()
-    if (models.FOLDER / f"{name}.py").exists() and listed(index, name) != index:
-        raise AdoptionFailed(f"{models.FOLDER / f'{name}.py'} is a file that models share. Take another name.")
 
 
 def _origin(wish: Wish) -> Origin:

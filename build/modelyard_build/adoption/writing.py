@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections.abc import Iterable
@@ -87,6 +88,8 @@ def write(files: Iterable[tuple[Path, bytes]]) -> None:
 def _put_back(before: dict[Path, bytes | None]) -> None:
     for path, content in before.items():
         if content is None:
-            path.unlink(missing_ok=True)
+            # There may be no such folder, or a file in its place.
+            with contextlib.suppress(OSError):
+                path.unlink()
         elif path.read_bytes() != content:
             path.write_bytes(content)

@@ -41,9 +41,13 @@ def new(
     Writes build/modelyard_build/models/NAME.py, its line in models/__init__.py, and config.pbtxt; nothing where
     anything is wrong. `modelyard build NAME` then makes, proves and publishes it.
     """
+    from modelyard_build.adoption.names import check_name
+
+    check_name(name)
+    wish = _wish(name, origin, weights, example, inputs or [], class_)
     from modelyard_build.adoption.adopting import adopt
 
-    adopted = adopt(_wish(name, origin, weights, example, inputs or [], class_), repository, ConsoleProgress())
+    adopted = adopt(wish, repository, ConsoleProgress())
     _show(name, adopted)
 
 
