@@ -22,15 +22,21 @@ from modelyard_build.repository.lint.artefacts.pytorch import SAVED, TORCHSCRIPT
 
 ASSET = "model.pt"
 EXAMPLE = "example"
-_SUFFIXES = (".pt", ".pth", ".ts", ".torchscript", ".jit", ".ptl", ".bin", ".ckpt", ".pkl")
+_SUFFIXES = (".ts", ".torchscript", ".jit", ".ptl")
 _ITEMS = 4
 # The rebuilt module rounds as the archive does, but for what TorchScript fuses.
 _ROUNDING = 1e-5
 
 
 def knows(wish: Wish) -> bool:
-    """Whether the origin is a file of torch.save or torch.jit.save, by its name."""
-    return Path(wish.origin).suffix in _SUFFIXES
+    """Whether the origin is TorchScript; checkpoints have some of its suffixes too."""
+    path = Path(wish.origin).expanduser()
+    if path.suffix in _SUFFIXES:
+        return True
+    try:
+        return path.is_file() and read_pytorch(path, {}).details.get("kind") == TORCHSCRIPT
+    except OSError:
+        return False
 
 
 def open_file(wish: Wish) -> Opened:
