@@ -54,6 +54,10 @@ lint-mutations: $(STAMP)
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/serving_overhead.py
 	@$(BIN)/python benchmarks/targets.py text_embedder_encoder
+	@$(BIN)/python benchmarks/peers.py
+	@$(BIN)/python benchmarks/systems.py
+	@$(BIN)/python benchmarks/cards.py resnet50_b32
+	@$(BIN)/python benchmarks/cards.py bert_base_128_b32
 	@$(BIN)/python benchmarks/lint.py
 
 gpu-check: $(STAMP)

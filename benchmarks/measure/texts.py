@@ -10,9 +10,6 @@ from tokenizers import Tokenizer
 from modelyard_build.assets import fetch
 from modelyard_build.datasets import complaints
 
-# [CLS] and [SEP], which the encoder's tokenizer puts around every text.
-SPECIAL_TOKENS = 2
-
 
 def real_texts(tokenizer: Path, tokens: int, count: int) -> list[str]:
     """Beginnings of complaints that have exactly so many tokens, special ones not counted.
