@@ -72,11 +72,14 @@ def as_it_is(
         return _alone(model.load(files), arrays, model.outputs)
 
     def exact(files: Mapping[str, Path], arrays: Arrays) -> Arrays:
-        try:
-            return _alone(model.load(files).double(), arrays, model.outputs)
-        except RuntimeError:
-            # It makes tensors of a fixed dtype, which do not go with those of another.
-            return reference(files, arrays)
+        import torch
+
+        from modelyard_build.one_dtype import OneDtype
+
+        module = model.load(files).double()
+        # Also where the module's code names float32.
+        with OneDtype(torch.float64):
+            return _alone(module, arrays, model.outputs)
 
     def write(files: Mapping[str, Path], folder: Path) -> None:
         from safetensors.torch import save_file

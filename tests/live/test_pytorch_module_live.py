@@ -8,11 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 from tritonclient import grpc
 from tritonclient.utils import InferenceServerException
 
+from modelyard_build import steps
 from modelyard_build.model import Arrays
 from modelyard_build.repository import manifest
 from modelyard_server.log import read_log
@@ -25,6 +28,15 @@ from support.onnx_repository import at_once, infer_input
 from support.triton import eventually, options_on_free_ports
 
 pytestmark = pytest.mark.live
+
+HALVES = """
+import torch
+
+
+class Halves(torch.nn.Module):
+    def forward(self, b, h):
+        return {"b": [2 * b], "h": (h + 1, "not served")}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +52,24 @@ def repository(user: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         declare_only(patch, greedy_decoder.declare(user))
         build(folder)
+    write_halves(folder / "halves")
     return folder
+
+
+def write_halves(folder: Path) -> None:
+    """A module that takes and gives numbers of 16 bits, as no declaration of the build does."""
+    version = folder / "1"
+    (version / "source").mkdir(parents=True)
+    (version / "model.py").write_text((Path(steps.__path__[0]) / "pytorch_module.py").read_text())
+    (version / "source" / "halves.py").write_text(HALVES)
+    save_file({}, version / "weights.safetensors")
+    tensors = [{"name": name, "dtype": dtype, "dims": [2]} for name, dtype in (("b", "BF16"), ("h", "FP16"))]
+    outputs = [{**tensor, "place": f"{tensor['name']}[0]"} for tensor in tensors]
+    description = {"module": "halves:Halves", "inputs": tensors, "outputs": outputs}
+    (version / "module.json").write_text(json.dumps(description))
+    stated = '[ { name: "b" data_type: TYPE_BF16 dims: [ 2 ] }, { name: "h" data_type: TYPE_FP16 dims: [ 2 ] } ]'
+    group = "instance_group [ { kind: KIND_CPU } ] dynamic_batching { }"
+    (folder / "config.pbtxt").write_text(f'backend: "python" max_batch_size: 4 input {stated} output {stated} {group}')
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +172,19 @@ def test_a_size_that_is_not_declared_is_refused(client: Any, width: int, message
     """The caller's mistake, with what is expected."""
     with pytest.raises(InferenceServerException, match=message):
         ask(client, np.ones((1, width)))
+
+
+def test_numbers_of_16_bits_come_and_go(client: Any) -> None:
+    """BF16, which numpy has no type for, and FP16; each output out of its place in what forward returns."""
+    rows = np.array([[1.5, 3]], np.float32)
+    inputs = [
+        infer_input("b", rows.astype(ml_dtypes.bfloat16), "BF16"),
+        infer_input("h", rows.astype(np.float16), "FP16"),
+    ]
+    answer = client.infer("halves", inputs)
+    assert answer.as_numpy("b").astype(np.float32).tolist() == [[3, 6]]
+    assert answer.as_numpy("h").dtype == np.float16
+    assert answer.as_numpy("h").tolist() == [[2.5, 4]]
 
 
 def test_nothing_is_written_into_the_version(repository: Path, client: Any) -> None:
