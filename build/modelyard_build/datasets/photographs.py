@@ -64,13 +64,14 @@ CONTENTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def crops(files: Mapping[str, Path], names: Sequence[str], seed: int) -> Iterator[bytes]:
-    """Parts of photographs as JPEG files, without end: another window, size and quality each time.
+def crops(files: Mapping[str, Path], names: Sequence[str], seed: int, least: float) -> Iterator[bytes]:
+    """Parts of photographs as JPEG files, without end: another window and quality each time.
 
     Args:
         files: the photographs by name.
         names: those that are taken, in turn.
         seed: for the windows.
+        least: the sides of a part, as a share (0 to 1) of the photograph's shorter side; at most they are as long.
     """
     from PIL import Image
 
@@ -79,7 +80,9 @@ def crops(files: Mapping[str, Path], names: Sequence[str], seed: int) -> Iterato
     while True:
         for image in images:
             shorter = min(image.size)
-            width, height = (int(length) for length in generator.integers(shorter // 3, shorter, 2, endpoint=True))
+            width, height = (
+                int(length) for length in generator.integers(int(least * shorter), shorter, 2, endpoint=True)
+            )
             left = int(generator.integers(0, image.width - width, endpoint=True))
             top = int(generator.integers(0, image.height - height, endpoint=True))
             file = io.BytesIO()

@@ -25,7 +25,7 @@ IMAGE = Tensor("image", "BYTES", (1,))
 # Bytes, and a quarter of what float32 would be: they pass from the step's process to the net's.
 PIXELS = Tensor("pixels", "UINT8", (SIZE, SIZE, 3))
 PROBABILITIES = Tensor("probabilities", "FP32", (len(imagenet.LABELS),), labels=imagenet.LABELS)
-EXAMPLE_ASSETS: Mapping[str, Asset] = {**photographs.VERIFIED, **cifar10.TEST_ASSETS}
+EXAMPLE_ASSETS: Mapping[str, Asset] = photographs.VERIFIED
 CALIBRATION_ASSETS: Mapping[str, Asset] = {**photographs.CALIBRATION, "cifar10 train": cifar10.TRAIN_IMAGES}
 EVALUATED_OF_EACH_KIND = 50
 REFERENCE_BATCH = 16
@@ -39,17 +39,15 @@ def load(files: Mapping[str, Path]) -> nn.Module:
 
 
 def example_files(files: Mapping[str, Path]) -> Iterator[bytes]:
-    """Image files: the photographs as they are, then parts of them as JPEG and images of CIFAR-10's test set as PNG."""
+    """Image files without end: the photographs as they are, then as they could have been taken, a little nearer."""
     names = tuple(photographs.VERIFIED)
     yield from (files[name].read_bytes() for name in names)
-    for part, small in zip(photographs.crops(files, names, 1), cifar10.load(files["cifar10"]), strict=False):
-        yield part
-        yield cifar10.as_png(small)
+    yield from photographs.crops(files, names, 1, least=0.85)
 
 
 def calibration_files(files: Mapping[str, Path]) -> Iterator[bytes]:
     """Parts of other photographs, and images of CIFAR-10's training set."""
-    parts = photographs.crops(files, tuple(photographs.CALIBRATION), 2)
+    parts = photographs.crops(files, tuple(photographs.CALIBRATION), 2, least=0.5)
     for part, small in zip(parts, cifar10.load(files["cifar10 train"]), strict=False):
         yield part
         yield cifar10.as_png(small)
@@ -182,7 +180,7 @@ ENSEMBLE = Ensemble(
     outputs=(PROBABILITIES,),
     examples=example_images,
     reference=reference,
-    assets={**resnet50_assets.WEIGHT_ASSETS, **EXAMPLE_ASSETS},
+    assets={**resnet50_assets.WEIGHT_ASSETS, **EXAMPLE_ASSETS, **cifar10.TEST_ASSETS},
     max_batch_size=MAX_BATCH_SIZE,
     verified_items=64,
     golden_items=4,
