@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard_build.assets import cache_dir, fetch
 from modelyard_build.atomic import replacing
-from modelyard_build.errors import BuildError, VerificationFailed
+from modelyard_build.errors import ArtefactFailed, BuildError, VerificationFailed
 from modelyard_build.model import Model
 from modelyard_build.progress import Progress, Stopwatch
 from modelyard_build.quality import Quality
@@ -143,7 +143,15 @@ class Workshop:
         from modelyard_build.targets import onnxruntime
 
         with new_folder(folder) as partial:
-            converted = convert(precision, base, self.source(quality), quality)
+            try:
+                converted = convert(precision, base, self.source(quality), quality)
+            except (BuildError, MemoryError):
+                raise
+            except Exception as error:
+                # A graph that came as a file may hold what no conversion knows: sequences, types of its own.
+                raise ArtefactFailed(
+                    f"{self.model.name}: the graph cannot be had in {precision}: {' '.join(str(error).split())[:300]}"
+                ) from error
             onnxruntime.write(converted.proto, partial)
             (partial / "report.json").write_text(json.dumps(converted.report))
 
