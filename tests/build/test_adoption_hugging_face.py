@@ -73,11 +73,12 @@ def change(folder: Path, name: str = "config.json", **settings: Any) -> None:
     ],
 )
 def test_text_images_and_sound_become_graphs(
-    saved: Callable[[str], Path], name: str, inputs: list[str], axes: dict[str, tuple[int, int]], outputs: str
+    tmp_path: Path, name: str, inputs: list[str], axes: dict[str, tuple[int, int]], outputs: str
 ) -> None:
     """Inputs, axes and outputs are found, and the exported graph answers as PyTorch does at all sizes."""
-    found = opened(saved(name))
-    tried = attempt(Wish("model", str(saved(name))), found, inspect(found, print), print)
+    save(name, tmp_path, num_hidden_layers=1)
+    found = opened(tmp_path)
+    tried = attempt(Wish("model", str(tmp_path)), found, inspect(found, print), print)
     assert not tried.refused
     assert [tensor.name for tensor in tried.inspected.inputs] == inputs
     assert {axis.name: (axis.min, axis.max) for axis in tried.inspected.axes} == axes
@@ -240,6 +241,33 @@ def test_weights_that_are_none(own: Callable[[str], Path], damage: Callable[[Pat
     folder = own("bert")
     damage(folder / "model.safetensors")
     assert said in refused(folder)
+
+
+def test_the_users_own_example_is_taken(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    """Real inputs replace drawn ones, also for a model that can be given fewer than its config tells."""
+    tokens = np.arange(60, dtype=np.int64).reshape(10, 6)
+    np.savez(tmp_path / "real.npz", input_ids=tokens, attention_mask=np.ones_like(tokens))
+    found = origin.open_model(Wish("model", str(saved("bert")), example=tmp_path / "real.npz"))
+    assert found.example_asset == "example"
+    assert found.assets["example"] == tmp_path / "real.npz"
+    np.testing.assert_array_equal(found.example["input_ids"], tokens)
+    assert list(found.example) == ["input_ids", "attention_mask"]
+
+
+def test_named_inputs_are_taken(saved: Callable[[str], Path]) -> None:
+    """`--input` says which inputs there are, of which sizes; what values they take is still known."""
+    limits = {"sequence": Limit("sequence", 4, 20)}
+    found = origin.open_model(
+        Wish("model", str(saved("bert")), inputs={"input_ids": ("INT64", ("sequence",))}, limits=limits)
+    )
+    assert found.limits == {"input_ids": {1: Limit("sequence", 4, 20)}}
+    assert found.draws == {"input_ids": Draw(0, 300)}
+
+
+def test_weights_beside_a_folder_are_refused(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    """Nobody is left to believe that other weights were loaded."""
+    with pytest.raises(AdoptionFailed, match="a folder brings its own weights"):
+        origin.open_model(Wish("model", str(saved("bert")), weights=tmp_path / "other.safetensors"))
 
 
 def test_half_precision_is_served_in_float32(own: Callable[[str], Path]) -> None:

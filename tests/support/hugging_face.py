@@ -109,8 +109,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "clip": Architecture(
         "CLIPModel",
         "CLIPConfig",
-        {"projection_dim": 24, "text_config": {**SMALL_TEXT, "max_position_embeddings": 20, "eos_token_id": 299, "projection_dim": 24},
-         "vision_config": {**IMAGE, "projection_dim": 24}},
+        {"projection_dim": 24, "vision_config": {**IMAGE, "projection_dim": 24},
+         "text_config": {**SMALL_TEXT, "max_position_embeddings": 20, "eos_token_id": 299, "projection_dim": 24}},
     ),
     "wav2vec2": Architecture("Wav2Vec2Model", "Wav2Vec2Config", SOUND, {"sampling_rate": 400}),
     "wav2vec2-large": Architecture(
@@ -136,9 +136,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 }  # fmt: skip
 
 
-def save(name: str, folder: Path) -> transformers.PreTrainedModel:
-    """Writes a folder as `save_pretrained` does, and gives the model that is in it."""
-    wanted, model = ARCHITECTURES[name], random_model(name)
+def save(name: str, folder: Path, **settings: Any) -> transformers.PreTrainedModel:
+    """Writes a folder as `save_pretrained` does, with some settings of its own, and gives the model that is in it."""
+    wanted, model = ARCHITECTURES[name], random_model(name, **settings)
     model.save_pretrained(folder)
     for file, content in (("preprocessor", wanted.preprocessor), ("tokenizer", wanted.tokenizer)):
         if content:
@@ -146,10 +146,10 @@ def save(name: str, folder: Path) -> transformers.PreTrainedModel:
     return model
 
 
-def random_model(name: str) -> transformers.PreTrainedModel:
+def random_model(name: str, **settings: Any) -> transformers.PreTrainedModel:
     """A model of an architecture, in eval mode; the same each time."""
     wanted = ARCHITECTURES[name]
-    config = getattr(transformers, wanted.config)(**wanted.settings)
+    config = getattr(transformers, wanted.config)(**{**wanted.settings, **settings})
     torch.manual_seed(0)
     model = getattr(transformers, wanted.cls)(config).eval()
     _widen(model)

@@ -15,7 +15,6 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from modelyard_build.adoption.origin import Draw, Limit
-from modelyard_build.errors import AdoptionFailed
 from modelyard_build.model import Array
 
 BATCH = 3
@@ -63,20 +62,10 @@ class Input:
 
 
 def inputs_of(model: PreTrainedModel, hints: Hints) -> list[Input]:
-    """Every input that a model has to be given, with an example.
-
-    Raises:
-        AdoptionFailed: it is a kind of model whose inputs cannot be told.
-    """
+    """Every input that a model has to be given, with an example; none where they cannot be told."""
     taken = inspect.signature(model.forward).parameters
     found = [kind(model, hints) for name, kind in _KINDS.items() if name in taken]
-    inputs = [one for one in found if one is not None]
-    if not inputs:
-        raise AdoptionFailed(
-            f"{type(model).__name__} takes {', '.join(taken)}, and none of them is of a kind that can be drawn for it. "
-            "Adopt it as path.py:Class, with --example."
-        )
-    return inputs
+    return [one for one in found if one is not None]
 
 
 def _random() -> np.random.Generator:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from modelyard_build.adoption.hugging_face.files import CONFIG, Files, hints_of, weights_of
-from modelyard_build.adoption.hugging_face.inputs import Input, inputs_of
+from modelyard_build.adoption.hugging_face.inputs import LONGEST_SEQUENCE, Input, inputs_of
 from modelyard_build.adoption.hugging_face.loading import Loaded, Served, load, read_config
 from modelyard_build.adoption.hugging_face.outputs import labels_of, outputs_of
+from modelyard_build.adoption.hugging_face.said import with_said
 from modelyard_build.adoption.hugging_face.sentence_encoder import SentenceEncoder, load_dense
 from modelyard_build.adoption.hugging_face.sentences import Layout, has_layout, layout_of
-from modelyard_build.adoption.origin import Opened
+from modelyard_build.adoption.origin import Opened, Wish
 from modelyard_build.errors import AdoptionFailed
 
 # What `--class` may name besides the classes of transformers.
 SENTENCES = "SentenceEncoder"
+EXAMPLE = "example"
 _SENTENCE_INPUTS = ("input_ids", "attention_mask")
 _LOADING = "modelyard_build.adoption.hugging_face.loading"
 # What protobuf holds in one message.
@@ -27,24 +29,27 @@ _LARGE = 2**31
 _MOST_NAMED = 3
 
 
-def open_files(files: Files, wanted: str) -> Opened:
+def open_files(files: Files, wish: Wish) -> Opened:
     """Loads a model and tries it.
 
     Args:
         files: of the model.
-        wanted: the class that the user named; empty: what the files say.
+        wish: what the user said.
 
     Raises:
         AdoptionFailed: there are no weights, they do not fit, or it is a model that a graph cannot serve.
     """
-    if wanted == SENTENCES or (not wanted and has_layout(files)):
-        return _open_sentences(files)
-    return _open_plain(files, wanted)
+    sentences = wish.architecture == SENTENCES or (not wish.architecture and has_layout(files))
+    opened = _open_sentences(files, wish) if sentences else _open_plain(files, wish)
+    if not wish.example:
+        return opened
+    assets = {**opened.assets, EXAMPLE: wish.example.absolute()}
+    return replace(opened, assets=assets, example_asset=EXAMPLE)
 
 
-def _open_plain(files: Files, wanted: str) -> Opened:
-    source = _Source.of(files, "", wanted or _architecture(files))
-    inputs = inputs_of(source.model, hints_of(files))
+def _open_plain(files: Files, wish: Wish) -> Opened:
+    source = _Source.of(files, "", wish.architecture or _architecture(files))
+    inputs = with_said(wish, inputs_of(source.model, hints_of(files)))
     outputs = outputs_of(source.model, inputs)
     code = f"""\
 from {_LOADING} import Served, load_model
@@ -56,10 +61,16 @@ return Served(model, {_tuple(outputs)}).eval()
     return _opened(source, Served(source.model, tuple(outputs)), inputs, code, source.assets, labels)
 
 
-def _open_sentences(files: Files) -> Opened:
+def _open_sentences(files: Files, wish: Wish) -> Opened:
     layout = layout_of(files)
     source = _Source.of(files, layout.folder, _base_architecture(files, layout.folder))
-    inputs = [one for one in inputs_of(source.model, hints_of(files)) if one.name in _SENTENCE_INPUTS]
+    known = [one for one in inputs_of(source.model, hints_of(files)) if one.name in _SENTENCE_INPUTS]
+    inputs = with_said(wish, known)
+    if sorted(one.name for one in inputs) != sorted(_SENTENCE_INPUTS):
+        raise AdoptionFailed(
+            f"a sentence encoder takes {' and '.join(_SENTENCE_INPUTS)}; got {', '.join(one.name for one in inputs)}. "
+            "Name the inputs so, or take the encoder alone: --class AutoModel."
+        )
     dense = [load_dense(files.paths[member], activation) for member, activation in layout.dense]
     module = SentenceEncoder(source.model, layout.pooling, dense, normalise=layout.normalise)
     assets = {**source.assets, **{f"dense_{at}": member for at, (member, _) in enumerate(layout.dense, 1)}}
@@ -173,6 +184,11 @@ def _notes(source: _Source) -> list[str]:
         names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in stored))
         notes.append(f"the weights are stored as {names} and served as FP32; other precisions: --targets")
     bytes_ = sum(parameter.numel() * 4 for parameter in source.model.parameters())
+    longest = getattr(source.model.config.get_text_config(), "max_position_embeddings", None) or 0
+    if source.model.main_input_name == "input_ids" and longest > LONGEST_SEQUENCE + 2:
+        notes.append(
+            f"it reads {longest} tokens and is tried with {LONGEST_SEQUENCE}: a larger max of the axis is yours"
+        )
     if bytes_ > _LARGE:
         notes.append(
             f"the weights are {bytes_ / 1e9:.1f} GB in float32: they stand in a file beside model.onnx, and the build "

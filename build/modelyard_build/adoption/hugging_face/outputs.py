@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
-from modelyard_build.adoption.hugging_face.inputs import BATCH, Input
+from modelyard_build.adoption.hugging_face.inputs import Input
 from modelyard_build.errors import AdoptionFailed
 
 # What is between input and answer, or for generation; and a score of every item against every other of the batch.
@@ -28,8 +29,15 @@ def outputs_of(model: PreTrainedModel, inputs: list[Input]) -> dict[str, Tensor]
     Raises:
         AdoptionFailed: the model fails on the example, or gives nothing that belongs to the items of a batch.
     """
+    if not inputs:
+        taken = ", ".join(inspect.signature(model.forward).parameters)
+        raise AdoptionFailed(
+            f"{type(model).__name__} takes {taken}, none of which is of a kind that can be drawn for it. Give "
+            "--example inputs.npz, with an array for each that it needs, the batch first."
+        )
     found = {name: value for name, value in _run(model, inputs).items() if isinstance(value, Tensor)}
-    found = {name: value for name, value in found.items() if name not in _INNER and value.shape[:1] == (BATCH,)}
+    batch = inputs[0].example.shape[:1]
+    found = {name: value for name, value in found.items() if name not in _INNER and value.shape[:1] == batch}
     answers = {name: value for name, value in found.items() if name not in _STATES} or found
     if not answers:
         raise AdoptionFailed(
@@ -49,9 +57,9 @@ def _run(model: PreTrainedModel, inputs: list[Input]) -> Mapping[str, Any]:
         shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
         reason = " ".join(str(error).split())[:300]
         raise AdoptionFailed(
-            f"{type(model).__name__} fails on {shapes}: {type(error).__name__}: {reason}. It needs other inputs than "
-            "its config tells: name another class with --class, or wrap it in a module of your own that takes what it "
-            "needs, and adopt that as path.py:Class with --example."
+            f"{type(model).__name__} fails on {shapes}: {type(error).__name__}: {reason}. Where it needs other "
+            "inputs than its config tells, give them: --example inputs.npz, an array for each, the batch first; or "
+            "name another class with --class."
         ) from error
     return outputs
 

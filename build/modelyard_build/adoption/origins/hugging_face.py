@@ -31,7 +31,7 @@ def open_model(wish: Wish) -> Opened:
     from modelyard_build.adoption.hugging_face.opening import open_files
     from modelyard_build.adoption.hugging_face.places import files_of
 
-    return open_files(files_of(wish.origin), wish.architecture)
+    return open_files(files_of(wish.origin), wish)
 
 
 ORIGIN = Origin("a folder of a Hugging Face model, or its name on the hub (intfloat/e5-small-v2)", knows, open_model)
