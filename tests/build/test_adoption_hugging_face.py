@@ -20,7 +20,9 @@ from modelyard_build.adoption.inspection import inspect
 from modelyard_build.adoption.origin import Draw, Limit, Opened, Wish
 from modelyard_build.adoption.origins import hugging_face as origin
 from modelyard_build.adoption.trial import attempt
+from modelyard_build.assets import fetch
 from modelyard_build.errors import AdoptionFailed
+from modelyard_build.nets import minilm, minilm_assets
 from support import hugging_face
 from support.hugging_face import save
 
@@ -331,6 +333,19 @@ def test_sentence_encoder_pools_as_its_files_say(own: Callable[[str], Path], con
     expected = torch.nn.functional.normalize(hand_made(folder, inputs, how), dim=-1)
     np.testing.assert_allclose(embedding.numpy(), expected.numpy(), atol=1e-5)
     assert f'SentenceEncoder(model, ("{how}",), normalise=True)' in found.load
+
+
+def test_a_published_sentence_encoder_is_the_one_that_is_built_here(tmp_path: Path) -> None:
+    """all-MiniLM-L6-v2 as a folder gives the embeddings of the encoder of `text_embedder`, pooler left aside."""
+    files = fetch(minilm_assets.ENCODER_ASSETS, print)
+    for name, target in (("config", "config.json"), ("weights", "model.safetensors")):
+        (tmp_path / target).symlink_to(files[name])
+    found = opened(sentence_folder(tmp_path, {"pooling_mode_mean_tokens": True}, "Normalize"))
+    inputs = {name: torch.from_numpy(array[:, :40]) for name, array in found.example.items()}
+    with torch.inference_mode():
+        expected = minilm.SentenceEncoder(minilm.load_bert(files)).eval()(**inputs)
+        embedding = found.module(**inputs)["embedding"]
+    np.testing.assert_allclose(embedding.numpy(), expected.numpy(), atol=1e-6)
 
 
 def test_sentence_encoder_with_a_dense_layer(own: Callable[[str], Path]) -> None:
