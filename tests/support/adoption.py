@@ -30,7 +30,8 @@ class Workplace:
     def at(cls, folder: Path) -> Workplace:
         """Copies the package below a folder."""
         package = folder / "build" / "modelyard_build"
-        shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+        # With the compiled files: they are good for the copy, too.
+        shutil.copytree(PACKAGE, package)
         (folder / "work").mkdir()
         return cls(folder / "work", package)
 
