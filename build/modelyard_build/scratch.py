@@ -101,7 +101,7 @@ def _is_stale(item: Planned, name: str, path: Path) -> bool:
 
 def files_beside(folder: Path) -> dict[str, Path]:
     """Labels and warmup files, by their path in the folder."""
-    paths = [folder / samples.LABELS, *sorted((folder / samples.WARMUP).glob("*"))]
+    paths = [folder / samples.LABELS, *sorted((folder / samples.WARMUP).rglob("*"))]
     return {path.relative_to(folder).as_posix(): path for path in paths if path.is_file()}
 
 
@@ -121,7 +121,8 @@ def _write(root: Path, text: str, files: Sequence[Path], beside: Mapping[str, Pa
     (root / "1").mkdir(parents=True)
     (root / layout.FILENAME).write_bytes(config.bytes_of(text))
     for name, source in beside.items():
-        (root / name).parent.mkdir(exist_ok=True)
+        # The name of a tensor, and so of its file, may have slashes.
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, root / name)
     for folder in files:
         for path in folder.iterdir():
