@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -190,6 +191,19 @@ def test_a_model_that_is_not_loaded_is_one_sentence(
     finally:
         client.load_model(ENSEMBLE)
         client.close()
+
+
+def test_a_model_that_was_never_loaded_may_not_be_built(
+    server: TritonServer, repository: Path, plan: Plan, perf_analyzer: PerfAnalyzer
+) -> None:
+    """Triton lists it without a version and without a reason; the command that builds it is named."""
+    (repository / "fresh" / "1").mkdir(parents=True)
+    (repository / "fresh" / "config.pbtxt").write_text('backend: "python"')
+    try:
+        with pytest.raises(OpsError, match=r"'fresh' is in the server's repository .*: modelyard build fresh\."):
+            measure(replace(plan, model="fresh"), [], perf_analyzer)
+    finally:
+        shutil.rmtree(repository / "fresh")
 
 
 def test_a_server_that_dies_in_mid_run_fails_the_row(repository: Path, plan: Plan, perf_analyzer: PerfAnalyzer) -> None:

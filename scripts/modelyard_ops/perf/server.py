@@ -114,6 +114,11 @@ def _check_known(plan: Plan, index: Sequence[Mapping[str, Any]]) -> None:
 
 def _not_ready(plan: Plan, index: Sequence[Mapping[str, Any]]) -> str:
     entries = [entry for entry in index if entry["name"] == plan.model]
+    if not any(entry.get("version") for entry in entries):
+        return (
+            f"model {plan.model!r} is in the server's repository and is not loaded. If it is not built yet: "
+            f"modelyard build {plan.model}. Else `modelyard status` shows the reason."
+        )
     states = ", ".join(
         f"version {entry.get('version', '?')} {entry.get('state', 'not loaded')}"
         + (f" ({entry['reason']})" if entry.get("reason") else "")
