@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from modelyard_build.assets import PinnedAsset
+from modelyard_build.assets import LocalAsset, PinnedAsset
 from modelyard_build.errors import BuildError, ConfigContradiction, UnknownTarget
 from modelyard_build.model import Ensemble, Step
 from modelyard_build.packages import Wheel
@@ -120,6 +120,17 @@ def test_a_changed_source_is_named(repository: Path, monkeypatch: pytest.MonkeyP
     """The reason has the files that differ, those that came and those that went."""
     declare_only(monkeypatch, POOLER, file="atomic.py")
     assert plan_one(repository).reason == "changed since version 1: atomic.py, errors.py"
+
+
+def test_a_changed_file_of_the_users_own_is_named(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edit of the file that a model was made of makes a new version, which says which file it was."""
+    (tmp_path / "net.py").write_text("")
+    edited = replace(POOLER, assets={**POOLER.assets, "net": LocalAsset(tmp_path / "net.py")})
+    declare_only(monkeypatch, edited)
+    (planned,) = plan([edited], repository)
+    assert planned.reason == "changed since version 1: net.py"
 
 
 @pytest.mark.parametrize(
