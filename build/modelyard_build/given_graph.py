@@ -3,7 +3,8 @@
 Rules: the nodes and weights are the file's. An initialiser that is listed as an input too (every one was before IR 4)
 is no input any more: no request can give it. A dimension without a name gets the declared one. Where the file fixes the
 batch at 1 and the declaration does not, the first dimension of inputs and outputs becomes the batch, and with it the
-constant 1 that a Reshape begins with; that items are then computed as they are alone, the verification proves.
+constant 1 that a Reshape begins with; that items are then computed as they are alone, the verification proves. A tensor
+of single numbers, which no config can state, becomes one of rows of one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from modelyard_build.nets.onnx_types import subgraphs
 from modelyard_build.onnx_file_checks import check_file
 
 BATCH = "batch"
+_NUMBER = "number"
 _DEFAULTS_ARE_NO_INPUTS = 4
 
 
@@ -45,6 +47,7 @@ def take(model: Model, path: Path) -> ModelProto:
     _check_names(model, proto)
     if model.max_batch_size and batch_is_fixed(proto):
         free_batch(proto)
+    as_rows(proto, _numbers(model, proto), batched=bool(model.max_batch_size))
     for tensors, values in ((model.inputs, proto.graph.input), (model.outputs, proto.graph.output)):
         by_name = {value.name: value for value in values}
         for tensor in tensors:
@@ -144,6 +147,48 @@ def _read_by(node: NodeProto) -> set[str]:
         for graph in subgraphs(attribute):
             found.update(name for inner in graph.node for name in _read_by(inner))
     return found
+
+
+def numbers(proto: ModelProto, rank: int) -> list[str]:
+    """The inputs and outputs of a rank: with a batch alone, or without any dimension, they are single numbers."""
+    values = (*proto.graph.input, *proto.graph.output)
+    return [
+        value.name
+        for value in values
+        if value.type.tensor_type.HasField("shape") and len(value.type.tensor_type.shape.dim) == rank
+    ]
+
+
+def _numbers(model: Model, proto: ModelProto) -> list[str]:
+    rows = {tensor.name for tensor in (*model.inputs, *model.outputs) if tensor.dims == (1,)}
+    return [name for name in numbers(proto, 1 if model.max_batch_size else 0) if name in rows]
+
+
+def as_rows(proto: ModelProto, names: Iterable[str], *, batched: bool) -> None:
+    """Makes single numbers rows of one, in place: a config has no dims for less."""
+    for name in names:
+        inner = f"{name}_{_NUMBER}"
+        _rename(proto.graph, name, inner)
+        value = next((value for value in proto.graph.input if value.name == name), None)
+        is_input = value is not None
+        value = value or next(value for value in proto.graph.output if value.name == name)
+        shape = ([-1] if batched else []) if is_input else ([-1, 1] if batched else [1])
+        constant = numpy_helper.from_array(np.array(shape, np.int64), f"{inner}_shape")
+        proto.graph.initializer.append(constant)
+        pair = (name, inner) if is_input else (inner, name)
+        node = onnx.helper.make_node("Reshape", [pair[0], constant.name], [pair[1]], name=f"{inner}_reshape")
+        proto.graph.node.insert(0 if is_input else len(proto.graph.node), node)
+        value.type.tensor_type.shape.dim.add().dim_value = 1
+
+
+def _rename(graph: onnx.GraphProto, name: str, new: str) -> None:
+    """Within nodes, and the graphs within them; the graph's own inputs and outputs stay."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new if one == name else one for one in names]
+        for attribute in node.attribute:
+            for inner in subgraphs(attribute):
+                _rename(inner, name, new)
 
 
 def _check_names(model: Model, proto: ModelProto) -> None:

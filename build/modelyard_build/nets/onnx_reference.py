@@ -113,24 +113,33 @@ class OnnxReference(nn.Module):
     `to(torch.float16)` or `to(torch.bfloat16)` rounds what each operator gives.
     """
 
-    def __init__(self, path: Path, rows: bool = False) -> None:
+    def __init__(self, path: Path, rows: bool = False, numbers: Sequence[str] = ()) -> None:
         """Reads the file.
 
         Args:
             path: the file; weights outside of it lie beside.
             rows: the graph takes one item, with a first dimension of 1; each item of a batch is run on its own.
+            numbers: inputs and outputs that are single numbers in the file, and here rows of one.
         """
         super().__init__()
         # Says in which type to compute, and follows double() and to().
         self.precision = nn.Parameter(torch.zeros(()), requires_grad=False)
         self._graph = _graph(onnx.load(path))
         self._rows = rows
+        self._numbers = frozenset(numbers)
         self.eval()
 
     def forward(self, **inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The graph's outputs in its order; floating-point ones in the module's type."""
-        if not self._rows:
-            return self._run(inputs)
+        given = {name: value.squeeze(-1) if name in self._numbers else value for name, value in inputs.items()}
+        answers = self._run_rows(given) if self._rows else self._run(given)
+        names = [value.name for value in self._graph.proto.graph.output]
+        return tuple(
+            answer.unsqueeze(-1) if name in self._numbers else answer
+            for name, answer in zip(names, answers, strict=True)
+        )
+
+    def _run_rows(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         count = len(next(iter(inputs.values())))
         answers = [self._run({name: value[at : at + 1] for name, value in inputs.items()}) for at in range(count)]
         return tuple(torch.cat(values) for values in zip(*answers, strict=True))

@@ -189,6 +189,26 @@ def test_a_model_that_loses_its_batch_takes_the_config_along(tmp_path: Path) -> 
         config.check(path, model)
 
 
+@pytest.mark.parametrize("batch", ["N", 1], ids=["dynamic", "fixed"])
+def test_single_numbers_become_rows_of_one(tmp_path: Path, batch: int | str) -> None:
+    """A label and a weight for each item have no dims that a config could state: they get one."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["scores"]),
+        helper.make_node("ArgMax", ["scores"], ["label"], axis=1, keepdims=0),
+        helper.make_node("ReduceMax", ["scores"], ["best"], keepdims=0, axes=[1]),
+        helper.make_node("Mul", ["best", "factor"], ["scaled"]),
+    ]
+    inputs: list[tuple[str, int, Sequence[int | str]]] = [("x", FLOAT, [batch, 6]), ("factor", FLOAT, [batch])]
+    outputs: list[tuple[str, int, Sequence[int | str]]] = [("label", INT64, [batch]), ("scaled", FLOAT, [batch])]
+    path = save(tmp_path / "net.onnx", nodes, inputs, outputs, [weights("w", 6, 3)], opsets={"": 13})
+    with adopted(path) as model:
+        assert model.max_batch_size > 1
+        assert [tensor.dims for tensor in (*model.inputs, *model.outputs)] == [(6,), (1,), (1,), (1,)]
+        onnxruntime.write(given_graph.take(model, path), tmp_path)
+        files = files_of(model)
+        verify.verify(model, model.load(files), onnxruntime.Runner(tmp_path / "model.onnx"), files)
+
+
 def test_indices_are_drawn_from_the_table_that_they_look_up_in(tmp_path: Path) -> None:
     """A whole number beyond an embedding's rows would fail: its rows are the limit, also behind a Cast."""
     nodes = [

@@ -47,11 +47,13 @@ class _Way:
         proto: the graph, its batch freed where that is the way.
         skipped: leading dimensions of its inputs that are the batch: 1, or 0 where there is none.
         rows: the file takes one item, with a first dimension of 1.
+        numbers: the tensors that are single numbers in the file, and rows of one here.
     """
 
     proto: onnx.ModelProto
     skipped: int
     rows: bool = False
+    numbers: tuple[str, ...] = ()
 
 
 def _file(origin: str) -> Path | None:
@@ -114,12 +116,6 @@ def _check_wish(wish: Wish, proto: onnx.ModelProto) -> None:
 
 
 def _opened(wish: Wish, path: Path, proto: onnx.ModelProto, notes: list[str]) -> Opened:
-    whole = [f"{value.name} {list(shape_of(value))}" for value in proto.graph.input if not shape_of(value)]
-    if whole:
-        raise AdoptionFailed(
-            f"{whole[0]}: a tensor without dimensions cannot stand in a config. Make it a tensor of one element, or a "
-            "constant of the graph."
-        )
     for way in _ways(proto):
         try:
             return _along(wish, path, way, notes)
@@ -134,14 +130,24 @@ def _ways(proto: onnx.ModelProto) -> list[_Way]:
     """With the batch that the graph has, or that it can be given; without one last."""
     shapes = [shape_of(value) for value in proto.graph.input]
     ways = []
-    if all(len(shape) > 1 and isinstance(shape[0], str) for shape in shapes):
-        ways.append(_Way(proto, 1))
-    elif all(len(shape) > 1 for shape in shapes) and given_graph.batch_is_fixed(proto):
+    if all(shape and isinstance(shape[0], str) for shape in shapes):
+        ways.append(_with_rows(proto, 1))
+    elif all(shapes) and given_graph.batch_is_fixed(proto):
         freed = onnx.ModelProto()
         freed.CopyFrom(proto)
         given_graph.free_batch(freed)
-        ways.append(_Way(freed, 1, rows=True))
-    return [*ways, _Way(proto, 0)]
+        ways.append(replace(_with_rows(freed, 1), rows=True))
+    return [*ways, _with_rows(proto, 0)]
+
+
+def _with_rows(proto: onnx.ModelProto, skipped: int) -> _Way:
+    names = given_graph.numbers(proto, skipped)
+    if not names:
+        return _Way(proto, skipped)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    given_graph.as_rows(copy, names, batched=bool(skipped))
+    return _Way(copy, skipped, numbers=tuple(names))
 
 
 def _along(wish: Wish, path: Path, way: _Way, notes: list[str]) -> Opened:
@@ -159,8 +165,8 @@ def _along(wish: Wish, path: Path, way: _Way, notes: list[str]) -> Opened:
     flat = [name for name, dims in {**axes.inputs, **axes.outputs}.items() if not dims]
     if flat:
         raise AdoptionFailed(
-            f"{flat[0]!r} is a single number for each {'item' if way.skipped else 'request'}, and a config has no dims "
-            "for that. Add an Unsqueeze behind it, so that it has one dimension more."
+            f"{flat[0]!r} is a single number for each {'item' if way.skipped else 'request'}, and the file does not "
+            "say so: give its shape in the graph (onnx.shape_inference), or add an Unsqueeze behind it."
         )
     opened = _described(wish, path, way, runner)
     freed = "the file takes one item; its first dimension is made the batch, and items answer as they do alone"
@@ -187,14 +193,15 @@ def _own(name: str, dims: tuple[int | Axis, ...]) -> tuple[int | Axis, ...]:
 
 
 def _described(wish: Wish, path: Path, way: _Way, runner: Runner) -> Opened:
-    rows = ", rows=True" if way.rows else ""
+    options = ", rows=True" if way.rows else ""
+    options += f", numbers={json.dumps(way.numbers)}" if way.numbers else ""
     nodes = len(way.proto.graph.node)
     asset = DEFAULT_FILENAME
     return Opened(
-        module=OnnxReference(path, rows=way.rows),
+        module=OnnxReference(path, way.rows, way.numbers),
         example=runner.example,
         load="from modelyard_build.nets.onnx_reference import OnnxReference\n\n"
-        f"return OnnxReference(files[{json.dumps(asset)}]{rows})",
+        f"return OnnxReference(files[{json.dumps(asset)}]{options})",
         assets={asset: path, **({EXAMPLE: wish.example.absolute()} if wish.example else {})},
         draws=runner.draws,
         summary=f"the graph of {path.name}, {nodes} {'node' if nodes == 1 else 'nodes'}",
