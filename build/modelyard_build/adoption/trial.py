@@ -23,6 +23,7 @@ from modelyard_build.adoption.declaration import render
 from modelyard_build.adoption.inspection import Inspected, inspect
 from modelyard_build.adoption.origin import Limit, Opened, Wish
 from modelyard_build.adoption.running import apart, in_words
+from modelyard_build.adoption.writing import small
 from modelyard_build.errors import AdoptionFailed, BuildError, ExportFailed
 from modelyard_build.export_guards import BATCH, Guard, Guards, watched
 from modelyard_build.model import Arrays, Axis, Model
@@ -81,7 +82,8 @@ def attempt(wish: Wish, opened: Opened, inspected: Inspected, report: Callable[[
     notes: list[str] = []
     for _ in range(_MOST_ROUNDS):
         current = replace(inspected, notes=(*inspected.notes, *notes))
-        with declared(render(wish, opened, current), wish.name, current.example) as model:
+        beside = {} if opened.example_asset else small(current.example)
+        with declared(render(wish, opened, current), wish.name, beside) as model:
             try:
                 proven = _prove(model, opened.assets, report)
                 return Trial(replace(current, proven=(*current.proven, proven)))

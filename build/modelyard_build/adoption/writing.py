@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import re
@@ -17,7 +18,7 @@ from modelyard_build.model import Array, Arrays
 
 # What is kept of an example in the tree, uncompressed.
 MOST_BYTES = 256 << 10
-_LIST = re.compile(r"^SYSTEMS(?::[^=\n]*)? = \((?P<names>[^)]*)\)", re.MULTILINE)
+_NEW_LINE = "\n"
 
 
 def small(example: Arrays) -> Arrays:
@@ -54,16 +55,37 @@ def listed(text: str, name: str) -> str:
     Raises:
         AdoptionFailed: there is no such list in it.
     """
-    match = _LIST.search(text)
-    if match is None:
+    found = next((value for value in map(_systems, ast.parse(text).body) if value), None)
+    if found is None:
         raise AdoptionFailed(
             f"{models.FOLDER / '__init__.py'} has no SYSTEMS = ( ... ) that a line could be added to. Put it back."
         )
-    if re.search(rf"""["']{name}["']""", match["names"]):
+    if any(isinstance(item, ast.Constant) and item.value == name for item in found.elts):
         return text
-    names = match["names"].rstrip()
-    comma = "" if not names or names.endswith(",") else ","
-    return f'{text[: match.start("names")]}{names}{comma}\n    "{name}",\n{text[match.end("names") :]}'
+    end = _offset(text, found) - 1
+    last = _offset(text, found.elts[-1]) if found.elts else end
+    between = text[last:end]
+    comma = "," if found.elts and "," not in re.sub(r"#.*", "", between) else ""
+    head = (text[:last] + comma + between).rstrip(" ")
+    return f'{head}{"" if head.endswith(_NEW_LINE) else _NEW_LINE}    "{name}",\n{text[end:]}'
+
+
+def _systems(statement: ast.stmt) -> ast.Tuple | None:
+    """The tuple that a statement gives to SYSTEMS."""
+    match statement:
+        case ast.Assign([ast.Name("SYSTEMS")], ast.Tuple() as value) | ast.AnnAssign(
+            ast.Name("SYSTEMS"), _, ast.Tuple() as value
+        ):
+            return value
+    return None
+
+
+def _offset(text: str, node: ast.expr) -> int:
+    """Where a node ends."""
+    lines = text.splitlines(keepends=True)
+    assert node.end_lineno is not None and node.end_col_offset is not None  # noqa: S101, PT018  # it was parsed
+    line = lines[node.end_lineno - 1].encode()[: node.end_col_offset].decode()
+    return sum(map(len, lines[: node.end_lineno - 1])) + len(line)
 
 
 def write(files: Iterable[tuple[Path, bytes]]) -> None:
