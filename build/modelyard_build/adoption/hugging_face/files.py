@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modelyard_build.adoption.hugging_face.configs import read_json
 from modelyard_build.adoption.hugging_face.inputs import Hints
-from modelyard_build.adoption.hugging_face.loading import read_json
 from modelyard_build.assets import PinnedAsset
 from modelyard_build.errors import AdoptionFailed
 

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from modelyard_build.adoption.hugging_face.configs import read_config
 from modelyard_build.adoption.hugging_face.files import CONFIG, Files, hints_of, weights_of
 from modelyard_build.adoption.hugging_face.inputs import LONGEST_SEQUENCE, Input, inputs_of
-from modelyard_build.adoption.hugging_face.loading import Loaded, Served, load, read_config
+from modelyard_build.adoption.hugging_face.loading import Loaded, Served, load
 from modelyard_build.adoption.hugging_face.outputs import labels_of, outputs_of
 from modelyard_build.adoption.hugging_face.said import with_said
 from modelyard_build.adoption.hugging_face.sentence_encoder import SentenceEncoder, load_dense

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from modelyard_build.adoption.hugging_face.configs import read_json
 from modelyard_build.adoption.hugging_face.files import MODULES, Files, weights_of
-from modelyard_build.adoption.hugging_face.loading import read_json
 from modelyard_build.adoption.hugging_face.sentence_encoder import POOLS
 from modelyard_build.errors import AdoptionFailed
 
