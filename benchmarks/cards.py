@@ -52,7 +52,8 @@ def measure(found: Built, rounds: int, folder: Path) -> dict[str, Any]:
     with served(found, folder) as behind:
         beside: dict[str, list[Run]] = {TORCH_COMPILE: [compiled(model, workshop.module)] * model.instance_count}
         beside |= behind
-        cosines = worst_cosines(model, {name: runs[0] for name, runs in beside.items()})
+        with workshop.progress.step(model.name, "run PyTorch in float64, and everything beside it"):
+            cosines = worst_cosines(model, {name: runs[0] for name, runs in beside.items()})
         measured = measuring.measure(
             model, workshop.module, found.made, workshop.files, workshop.progress, rounds, beside
         )

@@ -138,9 +138,8 @@ def main() -> None:
     """Measures and prints."""
     options = parse()
     built = [name for name in SYSTEMS if versions.latest(options.repository / name) is not None]
-    for name in set(SYSTEMS) - {*built, *options.systems}:
-        if not options.systems:
-            print(f"{name} is left out: run `modelyard build {name} --targets all` first", file=sys.stderr)
+    for name in [] if options.systems else sorted(set(SYSTEMS) - set(built)):
+        print(f"{name} is left out: run `modelyard build {name} --targets all` first", file=sys.stderr)
     print(
         f"{hardware().name}, {available_cores()} cores, load average {os.getloadavg()[0]:.1f}, "
         f"{options.rounds} rounds, interleaved",
