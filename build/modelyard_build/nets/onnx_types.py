@@ -10,8 +10,8 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 
 DOUBLE = TensorProto.DOUBLE
 FLOATS = frozenset((TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16))
-# Attributes that name an element type.
-_TYPE_ATTRIBUTES = frozenset(("to", "dtype", "output_dtype", "stash_type", "softmax_precision"))
+# Attributes that name an element type. What a normalisation rounds to within (stash_type) the evaluator leaves out.
+_TYPE_ATTRIBUTES = frozenset(("to", "dtype", "output_dtype", "softmax_precision"))
 
 
 def widened(proto: ModelProto) -> ModelProto:

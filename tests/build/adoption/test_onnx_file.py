@@ -15,6 +15,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from torch import nn
 
 from modelyard_build import given_graph, verify
 from modelyard_build.adoption.declaration import render
@@ -298,13 +299,16 @@ def test_the_reference_in_float64_rounds_nowhere(tmp_path: Path) -> None:
         helper.make_node("Cast", ["x"], ["cast"], to=FLOAT),
         helper.make_node("Constant", [], ["third"], value_float=0.25),
         helper.make_node("Mul", ["cast", "third"], ["m"]),
-        helper.make_node("MatMul", ["m", "w"], ["y"]),
+        helper.make_node("MatMul", ["m", "w"], ["product"]),
+        helper.make_node("LayerNormalization", ["product", "one"], ["y"], stash_type=1, epsilon=2.0**-10),
     ]
-    path = save(tmp_path / "net.onnx", nodes, [("x", FLOAT, ["N", 8])], [("y", FLOAT, ["N", 3])], [weights("w", 8, 3)])
+    constants = [weights("w", 8, 3), numpy_helper.from_array(np.ones(3, np.float32), "one")]
+    path = save(tmp_path / "net.onnx", nodes, [("x", FLOAT, ["N", 8])], [("y", FLOAT, ["N", 3])], constants)
     matrix = torch.from_numpy(numpy_helper.to_array(onnx.load(path).graph.initializer[0]).copy()).double()
     x = torch.rand(5, 8, dtype=torch.float64)
     (answer,) = OnnxReference(path).double()(x=x)
-    torch.testing.assert_close(answer, x * 0.25 @ matrix, rtol=1e-15, atol=1e-15)
+    expected = nn.functional.layer_norm(x * 0.25 @ matrix, (3,), eps=2.0**-10)
+    torch.testing.assert_close(answer, expected, rtol=1e-14, atol=1e-14)
 
 
 def test_operators_of_onnx_runtime_are_references_of_their_own(tmp_path: Path) -> None:
