@@ -93,7 +93,7 @@ def everything(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     tests = [
         item for item in request.session.items if isinstance(item, pytest.Function) and item.path == Path(__file__)
     ]
-    names = [item.callspec.params["name"] for item in tests]
+    names = [str(item.callspec.params["name"]) for item in tests]
     folder = tmp_path_factory.mktemp("hugging_face")
     shutil.copytree(PACKAGE, folder / "source" / "modelyard_build", ignore=shutil.ignore_patterns("__pycache__"))
     models = {name: hugging_face.save(name, folder / name) for name in names}

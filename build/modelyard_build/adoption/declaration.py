@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from modelyard_build.adoption.inspection import Inspected
 from modelyard_build.adoption.origin import Draw, Opened, Wish
 from modelyard_build.model import Axis, Tensor
+from modelyard_build.packages import HubModel
 
 # An example with fewer items has none to spare for calibration.
 LEAST_FOR_CALIBRATION = 8
@@ -76,6 +77,9 @@ if TYPE_CHECKING:
 
 def constants(opened: Opened, inspected: Inspected) -> Iterable[str]:
     """What a person edits: files, sizes, names."""
+    for hub in dict.fromkeys(asset.package for asset in opened.pinned.values()):
+        assert isinstance(hub, HubModel)  # noqa: S101  # what origins pin their files by
+        yield f"HUB = HubModel({_text(hub.name)}, {_text(hub.revision)})"
     yield "# A change of any of these files makes a new version."
     yield _dict("ASSETS", {name: _asset(name, opened) for name in opened.assets})
     if not opened.example_asset:
@@ -184,9 +188,10 @@ def _asset_kinds(opened: Opened) -> str:
 
 
 def _asset(name: str, opened: Opened) -> str:
-    return (
-        repr(opened.pinned[name]) if name in opened.pinned else f"LocalAsset(Path({_text(str(opened.assets[name]))}))"
-    )
+    pinned = opened.pinned.get(name)
+    if pinned is None:
+        return f"LocalAsset(Path({_text(str(opened.assets[name]))}))"
+    return f"PinnedAsset(HUB, {_text(pinned.member)}, {_text(pinned.sha256)})"
 
 
 def _draw(draw: Draw) -> str:
