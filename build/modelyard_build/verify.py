@@ -36,7 +36,10 @@ REQUESTS = 4
 MOST_ALONE = 8
 # Of a runtime's message, in characters.
 MOST_WORDS = 600
+# Below this a dtype does not suit a model, whatever PyTorch itself makes of it. Where it is unsure of a class, softmax
+# turns small differences into large ones: of an output with labels, the order of the classes is asked for besides.
 LEAST_OWN_COSINE = 0.999
+LEAST_OWN_COSINE_OF_CLASSES = 0.99
 
 
 @dataclass(frozen=True)
@@ -295,7 +298,7 @@ def _compare(
         max_relative_error=max_error / largest if largest else max_error,
         bound=None if floor is None else floor * quality.noise_factor,
         min_cosine=min(min_cosine(expected, answer) for expected, answer in zip(reference, answers, strict=True)),
-        cosine_bound=cosine_bound(quality, reference, noisy),
+        cosine_bound=cosine_bound(quality, reference, noisy, bool(tensor.labels)),
         agreement=agreement(reference, answers),
         worst=f"{checked[worst]}, element {[int(index) for index in position]}: "
         f"{answers[worst][position]:.9g}, PyTorch {reference[worst][position]:.9g}",
@@ -331,15 +334,22 @@ def noise_floor(reference: Sequence[Array], noisy: Sequence[Array], dtype: str =
     return max(measured, float(torch.finfo(getattr(torch, dtype)).eps) * largest)
 
 
-def cosine_bound(quality: Quality, reference: Sequence[Array], noisy: Sequence[Array]) -> float:
+def cosine_bound(quality: Quality, reference: Sequence[Array], noisy: Sequence[Array], classes: bool = False) -> float:
     """The class's least cosine, or a lower one that follows from PyTorch's own answers in the class's dtype.
 
     An error of `noise_factor` times PyTorch's own turns a row that much further, and 1 minus the cosine grows with the
-    square of the angle. Below `LEAST_OWN_COSINE` the dtype does not suit the model, whatever PyTorch makes of it.
+    square of the angle.
+
+    Args:
+        quality: the class.
+        reference: PyTorch's float64 answers.
+        noisy: PyTorch's own answers in the class's dtype.
+        classes: whether each element stands for a class, by which rows are judged as well.
     """
+    least = LEAST_OWN_COSINE_OF_CLASSES if classes else LEAST_OWN_COSINE
     pairs = [(exact, own) for exact, own in zip(reference, noisy, strict=bool(noisy)) if np.isfinite(own).all()]
     own = min((min_cosine(exact, rounded) for exact, rounded in pairs), default=1.0)
-    return min(quality.min_cosine, max(1 - quality.noise_factor**2 * (1 - own), LEAST_OWN_COSINE))
+    return min(quality.min_cosine, max(1 - quality.noise_factor**2 * (1 - own), least))
 
 
 def _errors(expected: Array, answer: Array) -> npt.NDArray[np.float64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -49,8 +51,17 @@ def test_the_rank_of_a_hit_counts() -> None:
 def test_a_figure_that_is_lost_is_refused_with_both() -> None:
     """The name, what is served, what PyTorch has, and what the class allows."""
     evaluation = Evaluation(lambda files: ({}, TRUTH), classification("scores"), "none")
-    worse = {"scores": SCORES["scores"][:, ::-1]}
-    with pytest.raises(
-        VerificationFailed, match=r"small: accuracy is 0\.2500 as served and 0\.7500 in PyTorch: 50\.00"
-    ):
-        evaluate("small", evaluation, SCORES, worse, TRUTH, EXACT)
+    right = {"scores": np.tile(SCORES["scores"], (500, 1))}
+    worse = {"scores": right["scores"][:, ::-1]}
+    with pytest.raises(VerificationFailed, match=r"small: accuracy is 0\.2500 as served and 0\.7500 in PyTorch: 50"):
+        evaluate("small", evaluation, right, worse, np.tile(TRUTH, 500), EXACT)
+
+
+def test_items_that_tip_over_are_no_loss() -> None:
+    """Three of 400 may, whatever share of so few items that is; a fourth is a loss."""
+    evaluation = Evaluation(lambda files: ({}, TRUTH), lambda out, truth: {"hits": float(out["hit"].mean())}, "none")
+    truth, whole = np.zeros(400, np.int64), np.ones(400)
+    for lost, refused in ((3, False), (4, True)):
+        served = {"hit": np.r_[np.zeros(lost), np.ones(400 - lost)]}
+        with pytest.raises(VerificationFailed, match="400 items") if refused else contextlib.nullcontext():
+            evaluate("small", evaluation, {"hit": whole}, served, truth, EXACT)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from modelyard_build.model import Arrays
-from modelyard_build.precision import calibration
+from modelyard_build.precision import calibration, effort
 from modelyard_build.precision.errors import CalibrationRefused
 from support.precision_models import BLOCK, CONVNET, images, source, tokens
 
@@ -67,3 +67,22 @@ def test_ranges_without_calibration_come_from_examples() -> None:
     assert calibration.real_inputs(source(BLOCK, Path("unused"))).origin == "calibration"
     expected = tokens(1)({}, 16, {"sequence": 2})["input_ids"]
     np.testing.assert_array_equal(data.seen[0]["input_ids"], expected)
+
+
+def test_a_large_model_is_run_on_fewer_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half the operations that all items take allow half the items, never fewer than the least."""
+    one = source(BLOCK, Path("unused"))
+    steps = calibration.sizes_of(BLOCK)
+    operations = sum(effort._operations(one, size) for size in steps)
+    assert operations > 0
+    monkeypatch.setattr(effort, "BUDGET", 32 * operations)
+    assert effort.items_of_each(one, steps, 64) == 32
+    assert calibration.gather(one).items == 32 * len(steps)
+    monkeypatch.setattr(effort, "BUDGET", operations)
+    assert effort.items_of_each(one, steps, 64) == effort.LEAST
+
+
+def test_an_impression_has_every_size() -> None:
+    """What only some batches are run for is run at the longest size, too."""
+    data = calibration.gather(source(BLOCK, Path("unused")))
+    assert [batch["input_ids"].shape[1] for batch in data.held_out[:: calibration.FEW]] == [2, 5, 12, 24]

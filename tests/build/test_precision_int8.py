@@ -116,6 +116,22 @@ def test_a_convnet_is_quantised(folder: Path) -> None:
     assert converted.report["quantised_nodes"] + len(converted.report["kept_nodes"]) == 3
 
 
+def test_what_a_relu_gives_is_unsigned_on_a_cpu(folder: Path) -> None:
+    """Twice the steps for what is never negative, in the graph for CPUs alone: TensorRT takes no uint8."""
+    path = exported(CONVNET, folder)
+    types = {
+        precision: [
+            tensor.data_type
+            for tensor in convert(precision, path, source(CONVNET, path), QUANTISED).proto.graph.initializer
+            if tensor.name.endswith("zero_point") and not tensor.dims
+        ]
+        for precision in ("int8", "int8-fp16")
+    }
+    # The image itself has negative values; the grouped convolution reads a ReLU, and the head its mean.
+    assert sorted(types["int8"]) == [onnx.TensorProto.UINT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT8]
+    assert set(types["int8-fp16"]) == {onnx.TensorProto.INT8}
+
+
 def cancelling() -> tuple[declare.Model, onnx.ModelProto]:
     """One layer whose answer is the small difference of large numbers, between two harmless ones."""
     generator = np.random.default_rng(5)

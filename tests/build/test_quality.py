@@ -20,6 +20,7 @@ from modelyard_build.similarity import agreement
 from modelyard_build.targets import onnxruntime
 from modelyard_build.verify import (
     LEAST_OWN_COSINE,
+    LEAST_OWN_COSINE_OF_CLASSES,
     Reference,
     Run,
     compare,
@@ -195,4 +196,5 @@ def test_the_cosine_is_no_stricter_than_pytorch_itself() -> None:
 
     for own, bound in ((0.99999, 0.9999), (0.9999, 0.9996), (0.5, LEAST_OWN_COSINE)):
         assert cosine_bound(NEAR, [exact], [turned(own)]) == pytest.approx(bound)
+    assert cosine_bound(NEAR, [exact], [turned(0.5)], classes=True) == LEAST_OWN_COSINE_OF_CLASSES
     assert cosine_bound(QUANTISED, [exact], []) == QUANTISED.min_cosine

@@ -158,6 +158,7 @@ def vector_model(name: str, values: Callable[[int], Array]) -> declare.Model:
         outputs=(declare.Tensor("y", "FP32", (8,)),),
         examples=make,
         calibration=make,
+        graph="graph",
     )
 
 

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from modelyard_build.model import NUMPY_DTYPES, Arrays, Axis, Model
+from modelyard_build.precision.effort import items_of_each
 from modelyard_build.precision.errors import CalibrationRefused
 from modelyard_build.targets.target import Source
 
-# Items that give the ranges, over all sizes; as many again judge. Fewer leave rare large values unseen.
+# Items that give the ranges, over all sizes; as many again judge. Fewer leave rare large values unseen, but a large
+# model is not run on more than `effort` affords.
 ITEMS = 256
-# For what needs no more than an impression: every so many batches.
+# For what needs no more than an impression: every so many batches. Each size is in so many.
 FEW = 4
-# What is run at once, where a model takes more: inner values of every item are held together.
-_BATCH = 16
+# Of the examples, where no calibration data is declared.
+_EXAMPLES = 16
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def gather(source: Source) -> Calibration:
     seen: list[Arrays] = []
     held_out: list[Arrays] = []
     steps = sizes_of(model)
-    each = ITEMS // len(steps)
+    each = items_of_each(source, steps, ITEMS // len(steps))
     for sizes in steps:
         arrays = model.calibration(source.files, 2 * each, sizes)
         check(model, arrays, 2 * each, sizes)
@@ -71,7 +73,7 @@ def real_inputs(source: Source) -> Calibration:
     model = source.model
     if model.calibration is not None:
         return gather(source)
-    items = min(_BATCH, model.max_batch_size) or FEW
+    items = min(_EXAMPLES, model.max_batch_size) or FEW
     steps = sizes_of(model)
     batches = []
     for sizes in steps:
@@ -106,8 +108,9 @@ def sizes_of(model: Model) -> list[dict[str, int]]:
 
 
 def _batches(arrays: Arrays, start: int, stop: int) -> Iterator[Arrays]:
-    for first in range(start, stop, _BATCH):
-        last = min(first + _BATCH, stop)
+    size = -(-(stop - start) // FEW)
+    for first in range(start, stop, size):
+        last = min(first + size, stop)
         yield {name: array[first:last] for name, array in arrays.items()}
 
 

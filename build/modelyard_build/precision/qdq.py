@@ -3,7 +3,8 @@
     activation -> (Mul 1/smoothing) -> QuantizeLinear -> DequantizeLinear -> MatMul <- DequantizeLinear <- int8 weights
 
 One scale for an activation, one for each output channel of a weight, zero points of 0: ONNX Runtime, OpenVINO and
-TensorRT all take this form. Biases, sums, norms and attention stay in floating point.
+TensorRT all take this form; uint8 activations, which have twice the steps behind a ReLU, are for CPUs alone. Biases,
+sums, norms and attention stay in floating point.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def _quantised_activation(node: ir.Node, scheme: Scheme) -> ir.Value:
         factors = _constant(node, f"{name}.smoothing", 1 / scheme.smoothing)
         value = _before(node, "Mul", [value, factors], f"{name}.smoothed")
     scale = _constant(node, f"{name}.scale", scheme.scale)
-    zero = _constant(node, f"{name}.zero_point", np.zeros((), scheme.format.storage))
+    zero = _constant(node, f"{name}.zero_point", np.zeros((), scheme.activation.storage))
     stored = _before(node, "QuantizeLinear", [value, scale, zero], f"{name}.quantized")
     return _before(node, "DequantizeLinear", [stored, scale, zero], f"{name}.dequantized")
 

@@ -46,7 +46,7 @@ def quantise(numbers: Format, rest: str, path: Path, source: Source, quality: Qu
     with source.progress.step(name, f"calibrate {numbers.name}"):
         data = gather(source)
         observed = ranges.observe(float32, found, data.seen)
-        chosen = schemes.choose(found, observed, numbers)
+        chosen = schemes.choose(found, observed, numbers, unsigned=rest == "fp32")
         yardstick = Yardstick(source.model, float32, data.held_out, quality)
 
     def build(some: Sequence[Scheme]) -> onnx.ModelProto:
@@ -117,6 +117,7 @@ def _report(numbers: Format, data: Calibration, chosen: Sequence[Scheme], kept: 
     return {
         "precision": numbers.name,
         "method": "QuantizeLinear/DequantizeLinear, symmetric, one scale an activation and one an output channel",
+        "unsigned_activations": sum(scheme.activation is not scheme.format for scheme in quantised),
         "calibration": {
             "items": data.items,
             "held_out_items": data.items,

@@ -25,12 +25,14 @@ class Observed:
 
     Attributes:
         largest: the largest magnitude in each channel.
+        smallest: the smallest value of all.
         total: the sum of each channel.
         elements: how many numbers there were.
         kept: some of the values: rows [n, channels], for Conv whole items [n, channels, ...].
     """
 
     largest: Floats
+    smallest: float
     total: Floats
     elements: int
     kept: list[Floats]
@@ -82,10 +84,12 @@ def _add(
     rows = np.moveaxis(values, 1, -1) if convolved else values
     rows = rows.reshape(-1, rows.shape[-1])
     largest, total = np.abs(rows).max(0), rows.sum(0, dtype=np.float64).astype(np.float32)
+    smallest = float(rows.min(initial=0.0))
     if name not in found:
-        found[name] = Observed(largest, total, rows.size, [])
+        found[name] = Observed(largest, smallest, total, rows.size, [])
     else:
         seen = found[name]
+        seen.smallest = min(seen.smallest, smallest)
         seen.largest, seen.total = np.maximum(seen.largest, largest), seen.total + total
         seen.elements += rows.size
     kept = found[name].kept

@@ -4,6 +4,9 @@ A few channels of a transformer's activations are a hundred times larger than th
 leaves the rest no bits. Dividing each channel by a factor and multiplying the weights' rows by it changes nothing in
 real numbers and evens the two out (SmoothQuant, Xiao et al. 2022). How strongly is tried at each site on its own: the
 least error of the worst row wins, because it is the worst row that a verification sees.
+
+An image has thousands of places, and no answer hangs on one of them: convolutions go by the mean error, for which the
+rarest values may be clipped.
 """
 
 from __future__ import annotations
@@ -16,12 +19,14 @@ import onnx
 import onnx_ir as ir
 from onnx import helper
 
-from modelyard_build.precision.formats import Format
+from modelyard_build.precision.formats import INT8, UINT8, Format
 from modelyard_build.precision.ranges import Observed
 from modelyard_build.precision.sessions import Session
 from modelyard_build.precision.sites import Floats, Layer, Site
 
 _TINY = np.float32(1e-12)
+# How much of the range that was seen a convolution keeps.
+_CLIPS = (1.0, 0.8, 0.65, 0.5, 0.4, 0.3, 0.2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,16 +35,18 @@ class Scheme:
 
     Attributes:
         site: where.
-        format: int8 or fp8.
+        format: int8 or fp8, of the weights.
+        activation: the same, or uint8, of what the site reads.
         smoothing: what each input channel is divided by before it is quantised; None: nothing.
         scale: the activation's, a scalar.
         alpha: the strength that `smoothing` was made with; 0 for none.
-        error: of the worst kept row, the squared error of the layer's answer in units of the mean squared answer.
+        error: the squared error of the layer's answer in units of the mean squared answer; see above.
         multiply_adds: of its layers, over all calibration items.
     """
 
     site: Site
     format: Format
+    activation: Format
     smoothing: Floats | None
     scale: Floats
     alpha: float
@@ -51,25 +58,35 @@ class Scheme:
         return _weights(layer, self.smoothing, self.format)
 
 
-def choose(sites: Sequence[Site], observed: Mapping[str, Observed], numbers: Format) -> list[Scheme]:
-    """The best scheme of each site on its own, in the order of the sites."""
-    return [_best(site, observed[site.activation], numbers) for site in sites]
+def choose(
+    sites: Sequence[Site], observed: Mapping[str, Observed], numbers: Format, unsigned: bool = False
+) -> list[Scheme]:
+    """The best scheme of each site on its own, in the order of the sites.
+
+    Args:
+        sites: where.
+        observed: what each reads.
+        numbers: int8 or fp8.
+        unsigned: whether activations that are never negative may be uint8, which TensorRT does not take.
+    """
+    return [_best(site, observed[site.activation], numbers, unsigned) for site in sites]
 
 
-def _best(site: Site, seen: Observed, numbers: Format) -> Scheme:
-    alphas = numbers.alphas if site.op_type != "Conv" else ()
-    tries: list[tuple[float, Floats | None]] = [(0.0, None)]
-    tries += [(alpha, _smoothing(site, seen, alpha)) for alpha in alphas]
+def _best(site: Site, seen: Observed, numbers: Format, unsigned: bool) -> Scheme:
+    convolved = site.op_type == "Conv"
+    activation = UINT8 if unsigned and numbers is INT8 and seen.smallest >= 0 else numbers
+    tries: list[tuple[float, Floats | None, float]] = [(0.0, None, clip) for clip in (_CLIPS if convolved else (1.0,))]
+    tries += [(alpha, _smoothing(site, seen, alpha), 1.0) for alpha in (() if convolved else numbers.alphas)]
     sample = seen.sample
     bench = [_Bench(layer, sample) for layer in site.layers]
     work = sum(layer.multiply_adds for layer in bench) * seen.elements
     schemes = []
-    for alpha, smoothing in tries:
-        scale = _scale(seen.largest, smoothing, numbers)
+    for alpha, smoothing, clip in tries:
+        scale = _scale(seen.largest * np.float32(clip), smoothing, activation)
         values = sample if smoothing is None else sample / smoothing
-        rounded = numbers.rounded(values, scale)
+        rounded = activation.rounded(values, scale)
         error = max(layer.error(rounded, smoothing, numbers) for layer in bench)
-        schemes.append(Scheme(site, numbers, smoothing, scale, alpha, error, work))
+        schemes.append(Scheme(site, numbers, activation, smoothing, scale, alpha, error, work))
     return min(schemes, key=lambda scheme: scheme.error)
 
 
@@ -87,15 +104,15 @@ class _Bench:
         self.multiply_adds = each * self._exact.size / sample.size
 
     def error(self, rounded: Floats, smoothing: Floats | None, numbers: Format) -> float:
-        """The squared error of the worst row, in units of the mean squared row."""
+        """The squared error of the worst row, of convolutions the mean, in units of the mean squared row."""
         weight, scale = _weights(self._layer, smoothing, numbers)
         answer = self._run({"x": rounded, "w": numbers.rounded(weight, scale)})["y"]
         squared: Floats = np.square(answer - self._exact, dtype=np.float64).sum(self._axis)
-        return float(squared.max()) / max(self._signal, 1e-30)
+        return float(squared.mean() if self._layer.op_type == "Conv" else squared.max()) / max(self._signal, 1e-30)
 
 
 def _scale(largest: Floats, smoothing: Floats | None, numbers: Format) -> Floats:
-    """Nothing that was seen is clipped: clipping saves the mean error and spoils the rows that stand out."""
+    """Of a row nothing that was seen is clipped: clipping saves the mean error and spoils the rows that stand out."""
     top = (largest if smoothing is None else largest / smoothing).max()
     return np.asarray(np.maximum(top / numbers.largest, _TINY), np.float32)
 

@@ -8,13 +8,13 @@ import numpy as np
 import onnx
 
 from modelyard_build.model import Arrays, Model, Tensor
+from modelyard_build.precision.calibration import FEW
 from modelyard_build.precision.sessions import Session
 from modelyard_build.quality import Quality
 from modelyard_build.similarity import min_cosine
 
 # How much of the allowed error a search may use up: the rows that a verification sees are others.
 MARGIN = 0.75
-_QUICK = 4
 
 
 class Yardstick:
@@ -36,8 +36,8 @@ class Yardstick:
         return self._over(graph, 1)
 
     def quick_error(self, graph: onnx.ModelProto) -> float:
-        """The same over every fourth batch, to compare with one another."""
-        return self._over(graph, _QUICK)
+        """The same over a few of the batches, one of each size, to compare with one another."""
+        return self._over(graph, FEW)
 
     def _over(self, graph: onnx.ModelProto, every: int) -> float:
         session = Session(graph)
