@@ -41,7 +41,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--targets", default=ALL, help="what is measured, separated by commas, as for `modelyard build`"
     )
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5, help="at least 2")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     return parser.parse_args()
 
