@@ -14,7 +14,7 @@ STAMP := $(VENV)/.installed
 help:
 	@echo "make demo   build and verify both systems, serve them, send real texts, measure, stop"
 	@echo "make test   everything that must pass: lint, types, import contracts, tests on the embedded Triton"
-	@echo "make test-slow   the tests that take minutes or gigabytes: MiniLM in int8, a graph over 2 GB"
+	@echo "make test-slow   the tests that take minutes or gigabytes: real weights, 24 architectures, a graph over 2 GB"
 	@echo "make lint   ruff, mypy, the import contracts, and modelyard lint on our own model_repository/"
 	@echo "make lint-mutations   thousands of broken configs before modelyard lint and the embedded Triton: they must agree"
 	@echo "make bench  the benchmarks, each beside its limit"

@@ -1,4 +1,4 @@
-"""docs/new.md, followed to the letter: a stranger's net.py becomes a model that the real Triton serves."""
+"""docs/new.md, followed to the letter: what strangers bring becomes models that the real Triton serves."""
 
 from __future__ import annotations
 
@@ -18,42 +18,55 @@ pytestmark = pytest.mark.live
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "new.md"
 ADDRESS = "grpc://127.0.0.1:8001"
+# The model of each walk-through, and the file that its first block of Python is.
+WALKS = {"From net.py to answers": "net.py", "A Hugging Face model": "flowers.py", "An ONNX file": "shuffle.py"}
 
 
-def blocks(language: str) -> list[str]:
-    """The document's blocks of code in a language, in order."""
-    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+def section(title: str) -> str:
+    """What stands below a heading of the document."""
+    return DOCUMENT.read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The blocks of code in a language, in order."""
+    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     return found
 
 
-def commands() -> list[list[str]]:
-    """What the document has its reader type, without `modelyard`; serving is the test's own affair."""
-    lines = [line for block in blocks("console") for line in block.splitlines() if line.startswith("$ modelyard ")]
+def commands(text: str) -> list[list[str]]:
+    """What a section has its reader type, without `modelyard`; serving is the test's own affair."""
+    lines = [
+        line for block in blocks(text, "console") for line in block.splitlines() if line.startswith("$ modelyard ")
+    ]
     return [found for line in lines if (found := shlex.split(line)[2:])[0] != "serve"]
 
 
-def follow(workplace: Workplace) -> list[str]:
+def follow(workplace: Workplace, text: str) -> list[str]:
     """Runs the commands; what each says on stdout."""
     said = []
-    for command in commands():
+    for command in commands(text):
         done = workplace.run(*command)
         assert done.returncode == 0, done.stderr
         said.append(done.stdout)
     return said
 
 
-def test_the_walk_through(tmp_path: Path, serve: Callable[[Path], TritonServer]) -> None:
-    """Its files, its commands and its client give what it says that they give."""
-    net, client = blocks("python")
+@pytest.mark.parametrize("title", WALKS)
+def test_the_walk_through(title: str, tmp_path: Path, serve: Callable[[Path], TritonServer]) -> None:
+    """Its files, its commands and its client give what it says that they give; what is written is clean Python."""
+    text = section(title)
+    first, client = blocks(text, "python")
     workplace = Workplace.at(tmp_path)
-    file = workplace.folder / "net.py"
-    file.write_text(net)
-    subprocess.run([sys.executable, file.name], cwd=workplace.folder, check=True)
-    new, built = follow(workplace)
-    shown = DOCUMENT.read_text()
+    file = workplace.folder / WALKS[title]
+    file.write_text(first)
+    subprocess.run([sys.executable, file.name], cwd=workplace.folder, check=True, capture_output=True)
+    new, built = follow(workplace, text)
     told = [line.rstrip() for line in new.splitlines() if not line.startswith("wrote")]
-    assert [line for line in told if line not in shown] == []
-    assert "detector: version 1 published (no version yet)" in built
+    assert [line for line in told if line not in text] == []
+    name = told[-1].removeprefix("next: modelyard build ")
+    assert f"{name}: version 1 published (no version yet)" in built
+    written = workplace.package / "models" / f"{name}.py"
+    subprocess.run([sys.executable, "-m", "ruff", "check", "--isolated", "--select=E4,E7,E9,F", written], check=True)
     server = serve(workplace.repository)
     code = client.replace(ADDRESS, f"grpc://{server.grpc_url}")
     answered = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout

@@ -25,7 +25,7 @@ def render(wish: Wish, opened: Opened, inspected: Inspected) -> str:
         inspected: what was found out of it.
     """
     parts = [
-        _imports(opened),
+        _imports(opened, inspected),
         *constants(opened, inspected),
         _load(opened, inspected),
         examples_function(opened),
@@ -58,7 +58,10 @@ def _bullet(note: str) -> list[str]:
     return textwrap.wrap(f"- {text}.", _WIDTH, subsequent_indent="  ", break_long_words=False)
 
 
-def _imports(opened: Opened) -> str:
+def _imports(opened: Opened, inspected: Inspected) -> str:
+    tensors = (*inspected.inputs, *inspected.outputs)
+    axis = "Axis, " if any(isinstance(dim, Axis) for tensor in tensors for dim in tensor.dims) else ""
+    batching = "DynamicBatching, " if inspected.max_batch_size else ""
     draw = "from modelyard_build.adoption.origin import Draw\n" if opened.draws else ""
     hub = "from modelyard_build.packages import HubModel\n" if opened.pinned else ""
     return f"""\
@@ -68,7 +71,7 @@ from typing import TYPE_CHECKING
 
 from modelyard_build.adoption.drawing import drawn
 {draw}from modelyard_build.assets import {_asset_kinds(opened)}
-from modelyard_build.model import Arrays, Axis, DynamicBatching, Model, Tensor
+from modelyard_build.model import Arrays, {axis}{batching}Model, Tensor
 {hub}
 if TYPE_CHECKING:
     from torch import nn
