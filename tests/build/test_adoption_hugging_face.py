@@ -71,7 +71,7 @@ def change(folder: Path, name: str = "config.json", **settings: Any) -> None:
     [
         ("bert", ["input_ids", "attention_mask", "token_type_ids"], {"sequence": (1, 66)}, "last_hidden_state"),
         ("vit", ["pixel_values"], {}, "logits"),
-        ("wav2vec2", ["input_values"], {"samples": (1680, 20000)}, "last_hidden_state"),
+        ("wav2vec2", ["input_values"], {"samples": (220, 4000)}, "last_hidden_state"),
     ],
 )
 def test_text_images_and_sound_become_graphs(

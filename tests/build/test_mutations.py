@@ -301,7 +301,14 @@ def answers_differ(mutated: onnx.ModelProto, folder: Path) -> bool:
     return False
 
 
-@pytest.mark.parametrize("change", [lambda value: 0.0, lambda value: -value], ids=["lost", "flipped"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda value: -value, id="flipped"),
+        # The same road, and the longer one: half of the lost elements no answer shows.
+        pytest.param(lambda value: 0.0, id="lost", marks=pytest.mark.slow),
+    ],
+)
 def test_one_element_of_any_weight_is_missed(
     exported: onnx.ModelProto, tmp_path: Path, change: Callable[[float], float]
 ) -> None:
