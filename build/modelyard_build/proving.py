@@ -122,7 +122,8 @@ class Prover:
             ServeFailed: Triton does not load it, or does not answer.
         """
         served_as = target_of(one.wanted.candidate).served_quality(one.wanted.candidate, hardware())
-        quality = replace(served_as, min_cosine=self._cosine_bound(owner, served_as))
+        bound = self._cosine_bound(owner, served_as)
+        quality = replace(served_as, min_cosine=bound, min_class_cosine=min(bound, served_as.min_class_cosine))
         watch = Stopwatch(owner.model.name, self.progress)
         evidence, metrics = {}, {}
         with (

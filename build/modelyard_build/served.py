@@ -175,11 +175,11 @@ def _compare(what: str, quality: Quality, tensor: Tensor, expected: Array, answe
             item = int(np.argwhere(expected != answer)[0][0])
             raise VerificationFailed(f"{what} of item {item} is {answer[item]}, PyTorch's is {expected[item]}.")
         return {"equal": 1.0}
-    cosine, agreed = min_cosine(expected, answer), agreement([expected], [answer])
-    if not np.isfinite(answer).all() or cosine < quality.min_cosine:
+    least = quality.min_class_cosine if tensor.labels else quality.min_cosine
+    cosine, agreed = min_cosine(expected, answer), agreement([expected], [answer], least)
+    if not np.isfinite(answer).all() or cosine < least:
         raise VerificationFailed(
-            f"{what} has a row whose cosine to PyTorch's is {cosine:.7f}; the class {quality.name} allows "
-            f"{quality.min_cosine}."
+            f"{what} has a row whose cosine to PyTorch's is {cosine:.7f}; the class {quality.name} allows {least}."
         )
     if tensor.labels and agreed < quality.min_agreement:
         raise VerificationFailed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from modelyard_build.model import Array
 
@@ -22,10 +23,27 @@ def min_cosine(expected: Array, answer: Array) -> float:
     return float(cosine.min(initial=1.0))
 
 
-def agreement(expected: Sequence[Array], answers: Sequence[Array]) -> float:
-    """The share of rows, along the last dimension, that have their largest element at the same place (0 to 1)."""
+def agreement(expected: Sequence[Array], answers: Sequence[Array], cosine: float = 1.0) -> float:
+    """The share of rows, along the last dimension, that have their largest element where the expected row has it.
+
+    Where elements of the expected row are as good as equal, each of them is right. Turned by the angle of the cosine, a
+    row of length l moves by l * sqrt(2 - 2 * cosine); a quarter of that between two elements is no order.
+
+    Args:
+        expected: float [..., classes] each.
+        answers: the same.
+        cosine: what rows are allowed to be away; 1 asks for the very place.
+    """
     same = [
-        (right.reshape(-1, right.shape[-1]).argmax(-1) == left.reshape(-1, left.shape[-1]).argmax(-1))
+        _largest_in_place(left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1]), cosine)
         for left, right in zip(expected, answers, strict=True)
     ]
     return float(np.concatenate(same).mean())
+
+
+def _largest_in_place(expected: Array, answer: Array, cosine: float) -> npt.NDArray[np.bool_]:
+    values = expected.astype(np.float64)
+    chosen = np.take_along_axis(values, answer.argmax(-1)[:, None], -1)[:, 0]
+    slack = np.linalg.norm(values, axis=-1) * np.sqrt(2 - 2 * cosine) / 4
+    right: npt.NDArray[np.bool_] = chosen >= values.max(-1) - slack
+    return right

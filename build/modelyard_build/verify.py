@@ -36,10 +36,8 @@ REQUESTS = 4
 MOST_ALONE = 8
 # Of a runtime's message, in characters.
 MOST_WORDS = 600
-# Below this a dtype does not suit a model, whatever PyTorch itself makes of it. Where it is unsure of a class, softmax
-# turns small differences into large ones: of an output with labels, the order of the classes is asked for besides.
+# Below this a dtype does not suit a model, whatever PyTorch itself makes of it.
 LEAST_OWN_COSINE = 0.999
-LEAST_OWN_COSINE_OF_CLASSES = 0.99
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class OutputEvidence:
         bound: what `max_error` had to stay under; None where the class has none.
         min_cosine: the least cosine similarity of a row with PyTorch's.
         cosine_bound: what `min_cosine` had to reach.
-        agreement: the share of rows whose largest element is PyTorch's.
+        agreement: the share of rows whose largest element is PyTorch's, see `similarity.agreement`.
         worst: where `max_error` stands, and the two values.
         unbatched_error: the largest difference between an item run in a batch and run alone.
     """
@@ -289,6 +287,7 @@ def _compare(
     max_error = float(errors[worst].max(initial=0.0))
     mean_error = float(np.mean([error.mean() for error in errors]))
     largest = max(float(np.abs(expected).max(initial=0.0)) for expected in reference)
+    least_cosine = quality.min_class_cosine if tensor.labels else cosine_bound(quality, reference, noisy)
     evidence = OutputEvidence(
         noise_floor=floor,
         max_error=max_error,
@@ -298,8 +297,8 @@ def _compare(
         max_relative_error=max_error / largest if largest else max_error,
         bound=None if floor is None else floor * quality.noise_factor,
         min_cosine=min(min_cosine(expected, answer) for expected, answer in zip(reference, answers, strict=True)),
-        cosine_bound=cosine_bound(quality, reference, noisy, bool(tensor.labels)),
-        agreement=agreement(reference, answers),
+        cosine_bound=least_cosine,
+        agreement=agreement(reference, answers, least_cosine if tensor.labels else 1.0),
         worst=f"{checked[worst]}, element {[int(index) for index in position]}: "
         f"{answers[worst][position]:.9g}, PyTorch {reference[worst][position]:.9g}",
         unbatched_error=float(_errors(*batched_and_alone).max(initial=0.0)),
@@ -334,22 +333,15 @@ def noise_floor(reference: Sequence[Array], noisy: Sequence[Array], dtype: str =
     return max(measured, float(torch.finfo(getattr(torch, dtype)).eps) * largest)
 
 
-def cosine_bound(quality: Quality, reference: Sequence[Array], noisy: Sequence[Array], classes: bool = False) -> float:
+def cosine_bound(quality: Quality, reference: Sequence[Array], noisy: Sequence[Array]) -> float:
     """The class's least cosine, or a lower one that follows from PyTorch's own answers in the class's dtype.
 
     An error of `noise_factor` times PyTorch's own turns a row that much further, and 1 minus the cosine grows with the
-    square of the angle.
-
-    Args:
-        quality: the class.
-        reference: PyTorch's float64 answers.
-        noisy: PyTorch's own answers in the class's dtype.
-        classes: whether each element stands for a class, by which rows are judged as well.
+    square of the angle. Below `LEAST_OWN_COSINE` the dtype does not suit the model, whatever PyTorch makes of it.
     """
-    least = LEAST_OWN_COSINE_OF_CLASSES if classes else LEAST_OWN_COSINE
     pairs = [(exact, own) for exact, own in zip(reference, noisy, strict=bool(noisy)) if np.isfinite(own).all()]
     own = min((min_cosine(exact, rounded) for exact, rounded in pairs), default=1.0)
-    return min(quality.min_cosine, max(1 - quality.noise_factor**2 * (1 - own), least))
+    return min(quality.min_cosine, max(1 - quality.noise_factor**2 * (1 - own), LEAST_OWN_COSINE))
 
 
 def _errors(expected: Array, answer: Array) -> npt.NDArray[np.float64]:

@@ -11,7 +11,7 @@ from modelyard_build.model import Arrays, Model, Tensor
 from modelyard_build.precision.calibration import FEW
 from modelyard_build.precision.sessions import Session
 from modelyard_build.quality import Quality
-from modelyard_build.similarity import min_cosine
+from modelyard_build.similarity import agreement, min_cosine
 
 # How much of the allowed error a search may use up: the rows that a verification sees are others.
 MARGIN = 0.75
@@ -51,8 +51,8 @@ class Yardstick:
         if any(not np.isfinite(answer).all() for _, answer in pairs):
             return float("inf")
         cosine = min(min_cosine(expected, answer) for expected, answer in pairs)
-        error = (1 - cosine) / (1 - self._quality.min_cosine)
         if not tensor.labels:
-            return error
-        agreed = np.concatenate([(expected.argmax(-1) == answer.argmax(-1)).ravel() for expected, answer in pairs])
-        return max(error, (1 - float(agreed.mean())) / (1 - self._quality.min_agreement))
+            return (1 - cosine) / (1 - self._quality.min_cosine)
+        least = self._quality.min_class_cosine
+        agreed = agreement([expected for expected, _ in pairs], [answer for _, answer in pairs], least)
+        return max((1 - cosine) / (1 - least), (1 - agreed) / (1 - self._quality.min_agreement))
