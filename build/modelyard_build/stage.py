@@ -18,7 +18,7 @@ import numpy as np
 
 from modelyard_build.assets import cache_dir, fetch
 from modelyard_build.atomic import replacing
-from modelyard_build.model import NUMPY_DTYPES, AnyModel, Arrays, Ensemble, Model, PythonModel, Tensor
+from modelyard_build.model import NUMPY_DTYPES, AnyModel, Arrays, Axis, Ensemble, Model, PythonModel, Tensor
 from modelyard_build.plan import Planned
 from modelyard_build.progress import Progress, Stopwatch
 from modelyard_build.repository import samples
@@ -114,7 +114,7 @@ def _make_model(model: Model, files: Mapping[str, Path], folder: Path, release: 
         examples = examples_of(model, files, GOLDEN_ITEMS, {name: size // 2 for name, size in longest.items()})
         expected = verify.run_module(model, module, examples)
         write_golden(folder / "beside", rows(examples), rows(expected))
-        samples.write_warmup(folder / "beside", rows(model.examples(files, 1, longest))[0])
+        samples.write_warmup(folder / "beside", warmup_sample(model, files))
 
 
 def _make_python_model(model: PythonModel, files: Mapping[str, Path], folder: Path, watch: Stopwatch) -> None:
@@ -132,7 +132,15 @@ def _make_python_model(model: PythonModel, files: Mapping[str, Path], folder: Pa
         alone = [{name: array[None] for name, array in item.items()} for item in inputs]
         expected = [rows(model.reference(files, item))[0] for item in alone]
         write_golden(folder / "beside", inputs, expected)
-        samples.write_warmup(folder / "beside", inputs[0])
+        samples.write_warmup(folder / "beside", warmup_sample(model, files))
+
+
+def warmup_sample(model: Model | PythonModel, files: Mapping[str, Path]) -> Arrays:
+    """One item, without the batch dimension: the largest that a PyTorch model takes, of a step the first example."""
+    if isinstance(model, PythonModel):
+        return rows(model.examples(files, GOLDEN_ITEMS))[0]
+    axes = (dim for tensor in model.inputs for dim in tensor.dims if isinstance(dim, Axis))
+    return rows(model.examples(files, 1, {axis.name: axis.max for axis in axes}))[0]
 
 
 def rows(batch: Arrays) -> list[Arrays]:

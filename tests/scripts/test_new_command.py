@@ -106,6 +106,9 @@ def test_a_file_becomes_a_declaration(place: Place) -> None:
     assert '    "signals",\n)' in index.read_text()
     assert (place.models / "signals.npz").stat().st_size < 1 << 18
     assert "# Without this block" in (place.repository / "signals" / "config.pbtxt").read_text()
+    # What warms it up stands beside its config, as the config says.
+    assert "model_warmup" in (place.repository / "signals" / "config.pbtxt").read_text()
+    assert [path.name for path in (place.repository / "signals" / "warmup").iterdir()] == ["signal"]
     written = place.state()
     code, out, error = place.new("signals")
     assert code == 0, error

@@ -15,10 +15,13 @@ from modelyard_build.adoption.origin import Opened, Origin, Wish
 from modelyard_build.adoption.origins import ORIGINS
 from modelyard_build.adoption.trial import Trial, attempt, declared
 from modelyard_build.adoption.writing import listed, npz, small, write
+from modelyard_build.assets import fetch
 from modelyard_build.errors import AdoptionFailed
-from modelyard_build.model import AnyModel
+from modelyard_build.model import Model, PythonModel
 from modelyard_build.progress import Progress
-from modelyard_build.repository import config, layout
+from modelyard_build.repository import config, layout, samples
+from modelyard_build.sources import pinned_assets
+from modelyard_build.stage import warmup_sample
 
 # Items that show that they differ.
 _LEAST_ITEMS = 4
@@ -65,7 +68,7 @@ def adopt(wish: Wish, repository: Path, progress: Progress) -> Adopted:
         tried = attempt(wish, opened, inspected, progress.say)
     text = _text(wish, opened, tried)
     with progress.step(wish.name, "write"):
-        written = _write(wish, opened, tried.inspected, text, repository)
+        written = _write(wish, opened, tried.inspected, text, repository, progress)
     return Adopted(origin.name, models.FOLDER / f"{wish.name}.py", written, tried.inspected, tried.refused)
 
 
@@ -92,17 +95,20 @@ def _with_items(opened: Opened) -> Opened:
     return replace(opened, example=with_items(opened.example, opened.draws, _LEAST_ITEMS))
 
 
-def _write(wish: Wish, opened: Opened, inspected: Inspected, text: str, repository: Path) -> list[Path]:
+def _write(
+    wish: Wish, opened: Opened, inspected: Inspected, text: str, repository: Path, progress: Progress
+) -> list[Path]:
     file = models.FOLDER / f"{wish.name}.py"
     index = models.FOLDER / "__init__.py"
     files = {file: text.encode(), index: listed(index.read_text(), wish.name).encode()}
+    example = small(inspected.example)
     if not opened.example_asset:
-        files = {file.with_suffix(".npz"): npz(small(inspected.example)), **files}
+        files = {file.with_suffix(".npz"): npz(example), **files}
     _check_same(file, text)
     path = repository / wish.name / layout.FILENAME
     if not path.exists():
-        with declared(text, wish.name, inspected.example) as model:
-            files = {path: _config(model), **files}
+        with declared(text, wish.name, example) as model:
+            files = {**_served_with(model, path.parent, progress), **files}
     changed = {path: content for path, content in files.items() if not path.exists() or path.read_bytes() != content}
     write(changed.items())
     return list(changed)
@@ -116,5 +122,10 @@ def _check_same(file: Path, text: str) -> None:
         )
 
 
-def _config(model: AnyModel) -> bytes:
-    return config.bytes_of(config.render(model))
+def _served_with(model: Model | PythonModel, folder: Path, progress: Progress) -> dict[Path, bytes]:
+    """The config that a model is served with, the sample that warms it up, and its labels."""
+    sample = warmup_sample(model, fetch(pinned_assets(model), progress.say))
+    tensors = [replace(tensor, dims=sample[tensor.name].shape) for tensor in model.inputs]
+    files = {folder / samples.WARMUP / name: samples.warmup_bytes(array) for name, array in sample.items()}
+    files |= {folder / name: content for name, content in samples.labels_of(model.outputs).items()}
+    return {folder / layout.FILENAME: config.bytes_of(config.render(model, tensors)), **files}

@@ -82,8 +82,13 @@ def write_warmup(model_folder: Path, sample: Arrays) -> None:
         write_missing(model_folder / WARMUP / name, warmup_bytes(array))
 
 
+def labels_of(outputs: tuple[Tensor, ...]) -> dict[str, bytes]:
+    """The file with the labels of the output that has any, by its name."""
+    labels = next((tensor.labels for tensor in outputs if tensor.labels), ())
+    return {LABELS: ("\n".join(labels) + "\n").encode()} if labels else {}
+
+
 def write_labels(model_folder: Path, outputs: tuple[Tensor, ...]) -> None:
     """Writes labels.txt for the output that has labels, where none stands."""
-    for tensor in outputs:
-        if tensor.labels:
-            write_missing(model_folder / LABELS, ("\n".join(tensor.labels) + "\n").encode())
+    for name, content in labels_of(outputs).items():
+        write_missing(model_folder / name, content)
