@@ -39,7 +39,7 @@ class Served(Protocol):
 Serve: TypeAlias = Callable[[Path], AbstractContextManager[Served]]
 PROTOCOLS = ("grpc", "http")
 # An item that tips over by rounding says nothing; so many of them are no loss of a task's figure.
-CHANCE_ITEMS = 3
+CHANCE_ITEMS = 4
 # Items of a step that fills rows up, asked for one by one.
 ALONE = 8
 

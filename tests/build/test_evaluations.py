@@ -58,10 +58,10 @@ def test_a_figure_that_is_lost_is_refused_with_both() -> None:
 
 
 def test_items_that_tip_over_are_no_loss() -> None:
-    """Three of 400 may, whatever share of so few items that is; a fourth is a loss."""
+    """Four of 400 may, whatever share of so few items that is; a fifth is a loss."""
     evaluation = Evaluation(lambda files: ({}, TRUTH), lambda out, truth: {"hits": float(out["hit"].mean())}, "none")
     truth, whole = np.zeros(400, np.int64), np.ones(400)
-    for lost, refused in ((3, False), (4, True)):
+    for lost, refused in ((4, False), (5, True)):
         served = {"hit": np.r_[np.zeros(lost), np.ones(400 - lost)]}
         with pytest.raises(VerificationFailed, match="400 items") if refused else contextlib.nullcontext():
             evaluate("small", evaluation, {"hit": whole}, served, truth, EXACT)
