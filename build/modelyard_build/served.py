@@ -206,7 +206,7 @@ def evaluate(
     }
     allowed = max(quality.max_metric_loss, 100 * CHANCE_ITEMS / len(truth))
     for name, value in figures["pytorch"].items():
-        lost = 100 * (value - figures["served"][name])
+        lost = round(100 * (value - figures["served"][name]), 9)
         if lost > allowed:
             raise VerificationFailed(
                 f"{served_as}: {name} is {figures['served'][name]:.4f} as served and {value:.4f} in PyTorch: "
