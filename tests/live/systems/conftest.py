@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelyard_build import pipeline
+from modelyard_build.assets import cache_dir
 from modelyard_ops.building import serve_scratch, server_on_free_ports
 from modelyard_server.process import TritonServer
 from support.silent import Silent
@@ -25,7 +27,12 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for system in SYSTEMS:
         for model in (ROOT / "model_repository").glob(f"{system}*"):
             shutil.copytree(model, folder / model.name, ignore=shutil.ignore_patterns("[0-9]*"))
-    pipeline.build(SYSTEMS, folder, serve_scratch, Silent())
+    lock = cache_dir() / "locks" / "systems-of-the-tests"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        # One worker proves the systems; another that waited finds them proven in the cache.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        pipeline.build(SYSTEMS, folder, serve_scratch, Silent())
     return folder
 
 
