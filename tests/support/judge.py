@@ -271,6 +271,8 @@ def _started(repository: Path, arguments: Sequence[str] | None) -> TritonServer:
     config_name = given.pop("--model-config-name", None)
     cache = given.pop("--cache-config", "local,size=0")
     (repository / IDLE / "configs").mkdir(parents=True, exist_ok=True)
+    # With a version: a server is not started over a repository of which nothing is built.
+    (repository / IDLE / "1").mkdir(exist_ok=True)
     if config_name:
         (repository / IDLE / "configs" / f"{config_name}.pbtxt").touch()
     options = ServerOptions(
