@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from modelyard_build import pipeline, reverify
-from modelyard_build.assets import cache_dir
 from modelyard_build.errors import ServeFailed, VerificationFailed
 from modelyard_build.model import Arrays
 from modelyard_build.repository import manifest
 from modelyard_ops.building import ServedRepository, serve_scratch
-from modelyard_server.install import install_triton
 from support.candidates import Steps, declare_only, short_rounds
 from support.small_models import POOLER
+from support.triton import fresh_cache
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 # Two shapes are enough here: each is asked of a server over both protocols.
@@ -27,13 +26,8 @@ SMALL = replace(POOLER, max_batch_size=2, optimum_batch_size=2)
 
 @pytest.fixture(autouse=True)
 def only_the_pooler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One declared model, and nothing proven before; the server itself is not fetched again."""
-    install_triton()
-    fresh = tmp_path / "cache"
-    fresh.mkdir()
-    for installed in cache_dir().glob("triton-*"):
-        (fresh / installed.name).symlink_to(installed)
-    monkeypatch.setenv("MODELYARD_CACHE", str(fresh))
+    """One declared model, and nothing proven before."""
+    fresh_cache(tmp_path, monkeypatch)
     short_rounds(monkeypatch)
     declare_only(monkeypatch, SMALL)
 

@@ -17,14 +17,12 @@ from modelyard_build.adoption.declaration import render
 from modelyard_build.adoption.origin import Wish
 from modelyard_build.adoption.origins.onnx_file import ORIGIN
 from modelyard_build.adoption.trial import attempt, declared
-from modelyard_build.assets import cache_dir
 from modelyard_build.model import Array, Model
 from modelyard_client import Client
 from modelyard_ops.building import serve_scratch
-from modelyard_server.install import install_triton
 from modelyard_server.process import TritonServer
 from support.candidates import Steps, declare_only
-from support.triton import options_on_free_ports
+from support.triton import fresh_cache, options_on_free_ports
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 DATA = Path(onnx_tests.__file__).parent / "data"
@@ -32,13 +30,8 @@ DATA = Path(onnx_tests.__file__).parent / "data"
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing proven before; the server itself is not fetched again."""
-    install_triton()
-    fresh = tmp_path / "cache"
-    fresh.mkdir()
-    for installed in cache_dir().glob("triton-*"):
-        (fresh / installed.name).symlink_to(installed)
-    monkeypatch.setenv("MODELYARD_CACHE", str(fresh))
+    """Nothing proven before."""
+    fresh_cache(tmp_path, monkeypatch)
 
 
 @contextmanager

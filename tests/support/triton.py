@@ -10,7 +10,11 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from modelyard_build.assets import cache_dir
 from modelyard_server.cleanup import SHARED_MEMORY, processes_of, region_prefix
+from modelyard_server.install import install_triton
 from modelyard_server.process import ServerOptions, free_ports
 from modelyard_server.state import RunningServer
 
@@ -117,3 +121,13 @@ def _listens(url: str) -> bool:
     host, _, port = url.rpartition(":")
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) == 0
+
+
+def fresh_cache(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """A cache in which nothing is built or proven; the server itself is not fetched again."""
+    install_triton()
+    fresh = folder / "cache"
+    fresh.mkdir()
+    for installed in cache_dir().glob("triton-*"):
+        (fresh / installed.name).symlink_to(installed)
+    patch.setenv("MODELYARD_CACHE", str(fresh))
