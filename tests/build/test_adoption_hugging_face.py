@@ -71,7 +71,14 @@ def change(folder: Path, name: str = "config.json", **settings: Any) -> None:
     [
         ("bert", ["input_ids", "attention_mask", "token_type_ids"], {"sequence": (1, 66)}, "last_hidden_state"),
         ("vit", ["pixel_values"], {}, "logits"),
-        ("wav2vec2", ["input_values"], {"samples": (220, 4000)}, "last_hidden_state"),
+        # Its convolutions take as long to explore as all others together.
+        pytest.param(
+            "wav2vec2",
+            ["input_values"],
+            {"samples": (220, 4000)},
+            "last_hidden_state",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_text_images_and_sound_become_graphs(

@@ -59,10 +59,16 @@ def arrays(folder: Path, role: str) -> list[Array]:
 @pytest.mark.parametrize(
     ("name", "folder", "batched"),
     [
-        ("shuffle", DATA / "pytorch-converted" / "test_PixelShuffle", True),
-        ("sequence", DATA / "simple" / "test_sequence_model4", False),
+        # The walk-through of docs/new.md takes the same file.
+        pytest.param(
+            "shuffle",
+            DATA / "pytorch-converted" / "test_PixelShuffle",
+            True,
+            id="fixed batch of 1",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("sequence", DATA / "simple" / "test_sequence_model4", False, id="no batch"),
     ],
-    ids=["fixed batch of 1", "no batch"],
 )
 def test_a_file_of_onnx_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, folder: Path, batched: bool
