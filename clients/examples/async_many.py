@@ -29,7 +29,8 @@ async def main() -> None:
         seconds = time.perf_counter() - start
         print(f"{len(counts)} texts with {sum(counts)} tokens in {seconds:.2f} s")
         try:
-            await client.infer("text_embedder", {"text": [["too late"]]}, deadline=0.0001)
+            # A text that takes milliseconds to read, and a tenth of one to wait.
+            await client.infer("text_embedder", {"text": [["too late " * 20_000]]}, deadline=0.0001)
         except DeadlineExceeded as error:
             print(f"as expected: {error}")
 
