@@ -15,7 +15,7 @@ from typing import Any
 
 from modelyard_build import artefacts, models
 from modelyard_build.artefacts import Made, Workshop, make
-from modelyard_build.assets import cache_dir, fetch
+from modelyard_build.assets import LocalAsset, PinnedAsset, cache_dir, fetch
 from modelyard_build.choice import Choice, choose, write_config
 from modelyard_build.errors import AssetUnavailable, BuildError
 from modelyard_build.model import AnyModel, Model
@@ -92,8 +92,15 @@ def build(
         BuildError: of any kind; nothing of the failing system is published.
     """
     with _exclusive(repository):
-        planned = plan(_obtainable(models.systems(names), names, progress), repository, targets)
+        wanted = models.systems(names)
+        # A plan reads the user's own files; pinned ones are fetched where there is something to be made of them.
+        lost = _lost(wanted, LocalAsset, names, progress)
+        planned = plan([model for model in wanted if models.declared_in(model) not in lost], repository, targets)
         due = [item for item in planned if item.reason or item.additions or (targets and _unmeasured(item))]
+        lost = _lost([item.model for item in due], PinnedAsset, names, progress)
+        planned, due = (
+            [item for item in items if models.declared_in(item.model) not in lost] for items in (planned, due)
+        )
         target = target_release()
         staged = {item.model.name: stage(item, target, progress) for item in due}
         workshops = {
@@ -120,8 +127,10 @@ def build(
         return [_result(item, published.get(item.model.name), quality if targets else "") for item in planned]
 
 
-def _obtainable(wanted: Sequence[AnyModel], names: Sequence[str], progress: Progress) -> list[AnyModel]:
-    """Fetches what the models are made from; a system whose files are gone is left out, where it was not asked for.
+def _lost(
+    wanted: Sequence[AnyModel], kind: type[LocalAsset | PinnedAsset], names: Sequence[str], progress: Progress
+) -> set[Path]:
+    """Fetches what models are made from; the declaring files of those systems that have to be left out.
 
     Raises:
         AssetUnavailable: a file of a system that was asked for is gone.
@@ -131,14 +140,15 @@ def _obtainable(wanted: Sequence[AnyModel], names: Sequence[str], progress: Prog
         file = models.declared_in(model)
         if file in lost:
             continue
+        assets = {name: asset for name, asset in pinned_assets(model).items() if isinstance(asset, kind)}
         try:
-            fetch(pinned_assets(model), progress.say)
+            fetch(assets, progress.say)
         except AssetUnavailable as error:
             if names:
                 raise
             lost.add(file)
             progress.say(f"{file.stem}: skipped: {error}")
-    return [model for model in wanted if models.declared_in(model) not in lost]
+    return lost
 
 
 def _unmeasured(planned: Planned) -> bool:
