@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   build and verify both systems, serve them, send real texts, measure, stop"
+	@echo "make demo   build and verify two text systems, serve them, send real texts, measure, stop"
 	@echo "make test   everything that must pass: lint, types, import contracts, tests on the embedded Triton"
 	@echo "make test-slow   the tests that take minutes or gigabytes: real weights, 24 architectures, a graph over 2 GB"
 	@echo "make lint   ruff, mypy, the import contracts, and modelyard lint on our own model_repository/"
