@@ -111,13 +111,22 @@ def _follow(modules: Iterable[str], found: set[Path]) -> None:
 
 
 def _imports(nodes: Iterable[ast.stmt]) -> list[str]:
-    """The package's own modules that the statements import, without the package's name."""
+    """The package's own modules that the statements import as they run, without the package's name."""
     found: list[str] = []
-    for node in (inner for outer in nodes for inner in ast.walk(outer)):
+    for node in (inner for outer in nodes for inner in ast.walk(_Running().visit(outer))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
             base = node.module.split(".")[1:]
             found += [".".join(base), *(".".join([*base, alias.name]) for alias in node.names)]
     return [name for name in found if name]
+
+
+class _Running(ast.NodeTransformer):
+    """Takes out what only a type checker reads: it decides nothing that is built."""
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return ast.Module(node.orelse, [])
+        return self.generic_visit(node)
 
 
 def _file(module: str) -> Path | None:

@@ -71,12 +71,21 @@ def stage(planned: Planned, release: Release, progress: Progress) -> Staged:
 def new_folder(target: Path) -> Iterator[Path]:
     """A folder that takes its name when the block ends well, and goes when it does not."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target.parent)
     partial = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}-", dir=target.parent))
     try:
         yield partial
         partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what builds that were killed left unfinished; a number that another process has by now stays."""
+    for partial in folder.glob(".*-*"):
+        pid = partial.name[1:].partition("-")[0]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _make(planned: Planned, folder: Path, release: Release, progress: Progress) -> None:

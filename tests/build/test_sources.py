@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from modelyard_build.assets import PinnedAsset
 from modelyard_build.errors import UnknownModel
 from modelyard_build.models import all_models, declared_in, find, systems
-from modelyard_build.sources import build_key, sources
+from modelyard_build.sources import _imports, build_key, sources
 
 
 def files_of(name: str) -> set[str]:
@@ -39,6 +40,19 @@ def test_a_tokenizer_does_not_depend_on_the_net_beside_it() -> None:
     """Declared in one file with its encoder, it follows its own functions only."""
     assert "nets/ticket_classifier.py" not in files_of("ticket_classifier_tokenizer")
     assert "steps/tokenizer.py" in files_of("ticket_classifier_tokenizer")
+
+
+def test_what_only_a_type_checker_reads_decides_nothing() -> None:
+    """An import under TYPE_CHECKING brings nothing in; the one of its else does."""
+    source = """
+from typing import TYPE_CHECKING
+from modelyard_build import rounding
+if TYPE_CHECKING:
+    from modelyard_build import verify
+else:
+    from modelyard_build import export
+"""
+    assert _imports(ast.parse(source).body) == ["rounding", "export"]
 
 
 def test_the_key_follows_every_input() -> None:

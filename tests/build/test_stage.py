@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from modelyard_build.errors import ExportFailed
 from modelyard_build.model import Model, Tensor
 from modelyard_build.plan import Planned
 from modelyard_build.repository.releases import release
-from modelyard_build.stage import cached_arrays, stage, staged_folder, warmup_tensors
+from modelyard_build.stage import cached_arrays, new_folder, stage, staged_folder, warmup_tensors
 from support.small_models import POOLER
 
 KEY = "0" * 64
@@ -100,3 +102,15 @@ def test_a_reference_is_computed_once() -> None:
     for _ in range(2):
         np.testing.assert_array_equal(cached_arrays("key-examples", compute)["scores"], [0.0, 1.0, 2.0])
     assert len(calls) == 1
+
+
+def test_what_a_killed_build_left_is_swept(tmp_path: Path) -> None:
+    """The next build removes the unfinished folder of a process that is gone, and leaves that of one at work."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left, at_work = (tmp_path / f".{pid}-x" for pid in (ended.pid, os.getpid()))
+    left.mkdir()
+    at_work.mkdir()
+    with new_folder(tmp_path / "whole"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {at_work.name, "whole"}
