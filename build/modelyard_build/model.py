@@ -7,7 +7,7 @@ an `Ensemble` a pipeline of both. Each is one Triton model with its own folder, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -73,6 +73,7 @@ class Tensor:
         dims: sizes without the batch; an `Axis` where the size varies.
         labels: for a classifier's output, the name of each element along the last dimension.
         padding: what a row is filled up with where the rows beside it are longer.
+        optional: of an input: a request may leave it out.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Tensor:
     dims: tuple[int | Axis, ...]
     labels: tuple[str, ...] = ()
     padding: int = 0
+    optional: bool = False
 
     @property
     def config_dims(self) -> tuple[int, ...]:
@@ -100,6 +102,48 @@ class DynamicBatching:
     max_queue_delay_microseconds: int
     max_queue_size: int
     default_timeout_microseconds: int
+
+
+# The control inputs of a step that keeps state.
+CONTROLS = ("START", "END", "CORRID")
+
+
+@dataclass(frozen=True)
+class SequenceBatching:
+    """The sequence batcher of a step that keeps state for each correlation id, in config.pbtxt's own terms.
+
+    Its strategy is *oldest*: requests of several sequences are batched, those of one run in order. The step gets the
+    control inputs START and END (INT32 [1]) and CORRID (UINT64 [1]).
+
+    Attributes:
+        max_sequence_idle_microseconds: a sequence without a request for so long is over.
+        max_candidate_sequences: sequences that may be live at a time; further ones wait for one to end.
+        max_queue_delay_microseconds: how long a request may wait for others to share its batch.
+    """
+
+    max_sequence_idle_microseconds: int
+    max_candidate_sequences: int
+    max_queue_delay_microseconds: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The task's own measure, on real data, of PyTorch and of the served model.
+
+    Attributes:
+        data: `data(files)`: the inputs (first dimension: items) and what is known of each item, which `figures` reads.
+        figures: `figures(outputs, truth)`: the task's figures by name, those that are better when higher from 0 to 1.
+            See `evaluations`.
+        data_sha256: the hash of the evaluation data.
+        details: `details(outputs, truth)`: more of the served answers for the manifest; nothing is judged by it.
+        losses: the names of the figures that are better when lower, such as a word error rate.
+    """
+
+    data: Callable[[Mapping[str, Path]], tuple[Arrays, Array]]
+    figures: Callable[[Arrays, Array], Mapping[str, float]]
+    data_sha256: str
+    details: Callable[[Arrays, Array], Mapping[str, Any]] | None = None
+    losses: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -125,6 +169,7 @@ class Model:
         opset: the ONNX opset that is written.
         graph: the asset that is the ONNX graph itself, where nothing is to be exported; empty otherwise. The module is
             then what the graph is held against, such as `nets.onnx_reference`.
+        evaluation: the task metric, where the task has one and no ensemble or step stands in front of the model.
     """
 
     name: str
@@ -142,24 +187,35 @@ class Model:
     instance_count: int = 2
     opset: int = 20
     graph: str = ""
+    evaluation: Evaluation | None = None
 
 
 @dataclass(frozen=True)
 class PythonModel:
     """A step for Triton's Python backend: a model.py and the files it reads, published together.
 
+    How it is asked where it is proven, and so what `examples` and `reference` hold, follows from its kind. Items are
+    requests of their own, which Triton may batch. Where the step is decoupled, an item's responses stand along a new
+    first dimension, filled up with zeros (b"") to the most that an item has: [items, responses, *dims]. Where it keeps
+    state, the items that are given together are the requests of one sequence, in order.
+
     Attributes:
         source: the file that becomes `<version>/model.py`.
         files: assets that stand beside it in the version folder, by path in there.
         write: `write(files, folder)`: puts into the version folder what is made rather than copied.
         parameters: config.pbtxt's `parameters`, which the step reads.
-        reference: `reference(files, inputs)`: the outputs that the served step must give, element for element.
+        calls: the models that the step calls (business-logic scripting), by the parameter that names each.
+        reference: `reference(files, inputs)`: the outputs that the served step must give, element for element. Where a
+            model that it calls is served in less than float32, the task's figures are judged in place of the elements.
         examples: as in `Model`; the axes are those of the inputs.
         exact: like `reference`, in float64, for a step that computes: floats that are summed in another order in a
             batch are then held to the class *exact*.
         verified_items: how many real items go through the server and the reference before a version is published.
         corners: `corners(files)`: further inputs for the proof, such as the smallest and the largest sizes.
         instance_kind: the `kind` of the instance_group, in a config.pbtxt that the build writes.
+        decoupled: whether a request is answered by a stream of responses: its `model_transaction_policy`.
+        sequence_batching: the sequence batcher, for a step that keeps state.
+        evaluation: the task metric, where the task has one.
     """
 
     name: str
@@ -173,13 +229,22 @@ class PythonModel:
     examples: Callable[[Mapping[str, Path], int], Arrays]
     reference: Callable[[Mapping[str, Path], Arrays], Arrays]
     max_batch_size: int
-    dynamic_batching: DynamicBatching
+    dynamic_batching: DynamicBatching | None
     instance_count: int = 1
     instance_kind: str = "KIND_CPU"
     write: Callable[[Mapping[str, Path], Path], None] | None = None
     exact: Callable[[Mapping[str, Path], Arrays], Arrays] | None = None
     verified_items: int = 200
     corners: Callable[[Mapping[str, Path]], Sequence[Arrays]] | None = None
+    calls: Mapping[str, str] = field(default_factory=dict)
+    decoupled: bool = False
+    sequence_batching: SequenceBatching | None = None
+    evaluation: Evaluation | None = None
+
+    @property
+    def all_parameters(self) -> dict[str, str]:
+        """Every one of config.pbtxt's `parameters`: what the step reads, and the models that it calls."""
+        return {**self.parameters, **self.calls}
 
 
 @dataclass(frozen=True)
@@ -195,24 +260,6 @@ class Step:
     model: str
     input_map: Mapping[str, str]
     output_map: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The task's own measure, on real data, of PyTorch and of the served model.
-
-    Attributes:
-        data: `data(files)`: the inputs (first dimension: items) and what is known of each item, which `figures` reads.
-        figures: `figures(outputs, truth)`: the task's figures by name, each from 0 to 1 and better when higher. See
-            `evaluations`.
-        data_sha256: the hash of the evaluation data.
-        details: `details(outputs, truth)`: more of the served answers for the manifest; nothing is judged by it.
-    """
-
-    data: Callable[[Mapping[str, Path]], tuple[Arrays, Array]]
-    figures: Callable[[Arrays, Array], Mapping[str, float]]
-    data_sha256: str
-    details: Callable[[Arrays, Array], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -244,3 +291,10 @@ class Ensemble:
 
 
 AnyModel: TypeAlias = Model | PythonModel | Ensemble
+
+
+def composing(model: AnyModel) -> tuple[str, ...]:
+    """The models that one needs to be served: the steps of an ensemble, what a step calls."""
+    if isinstance(model, Ensemble):
+        return tuple(step.model for step in model.steps)
+    return tuple(model.calls.values()) if isinstance(model, PythonModel) else ()

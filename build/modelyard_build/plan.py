@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard_build.errors import BuildError
-from modelyard_build.model import AnyModel, Ensemble, Model
+from modelyard_build.model import AnyModel, Model, composing
 from modelyard_build.models import declared_in
 from modelyard_build.repository import config, manifest, versions
 from modelyard_build.repository.agreement import agree
@@ -26,7 +26,7 @@ class Planned:
         folder: its folder in the repository.
         sources: SHA-256 of each source file it depends on.
         key: the hash over all that decides it.
-        steps: for an ensemble, the keys of its steps.
+        steps: the keys of the models that it needs to be served: an ensemble's steps, what a step calls.
         latest: the folder of its newest version, if there is one.
         reason: why a version has to be built; empty when there is none to be built.
         candidates: for a PyTorch model, what the version is to hold.
@@ -69,7 +69,7 @@ def plan(models: Sequence[AnyModel], repository: Path, targets: Sequence[str] = 
         raise BuildError(f"{repository} is a file; a model repository is a folder. Name one with --repository.")
     planned: dict[str, Planned] = {}
     for model in models:
-        steps = {step.model: planned[step.model].key for step in model.steps} if isinstance(model, Ensemble) else {}
+        steps = {name: planned[name].key for name in composing(model)}
         planned[model.name] = _plan(model, repository / model.name, steps, targets)
     return list(planned.values())
 

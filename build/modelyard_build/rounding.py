@@ -17,14 +17,16 @@ _ROUNDING = 1e-3
 
 
 def joined_rows(arrays: Sequence[Array]) -> Array:
-    """Joins along the first dimension; what is smaller in another one is padded with zeros at its end."""
+    """Joins along the first dimension; what is smaller in another one is padded with zeros (b"") at its end."""
     shape = np.max([array.shape[1:] for array in arrays], axis=0)
     return np.concatenate([padded(array, (len(array), *shape)) for array in arrays])
 
 
 def padded(array: Array, shape: Sequence[int]) -> Array:
-    """The array with zeros at the end of each dimension, up to a shape."""
-    return np.pad(array, [(0, size - own) for own, size in zip(array.shape, shape, strict=True)])
+    """The array with zeros at the end of each dimension, or b"" where it holds bytes, up to a shape."""
+    filled = np.full(shape, b"", np.object_) if array.dtype == np.object_ else np.zeros(shape, array.dtype)
+    filled[tuple(slice(size) for size in array.shape)] = array
+    return filled
 
 
 def hold(what: str, expected: Array, exact: Array, answer: Array) -> dict[str, float]:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from modelyard_build.artefacts import Made
 from modelyard_build.assets import sha256_of
-from modelyard_build.model import Ensemble, Model
+from modelyard_build.model import Ensemble, Model, PythonModel
 from modelyard_build.plan import Planned
 from modelyard_build.repository import config, layout, samples
 from modelyard_build.repository.agreement import agree, signature
+from modelyard_build.repository.model_config import ModelConfig
+from modelyard_build.repository.text_format.edit import Editor
 from modelyard_build.stage import Staged, warmup_tensors
 from modelyard_build.targets import target_of
 
@@ -32,13 +34,15 @@ def system(planned: Sequence[Planned], staged: Mapping[str, Staged], made: Mappi
 def with_candidate(
     planned: Sequence[Planned], owner: Planned, one: Made, staged: Mapping[str, Staged], made: Mapping[str, list[Made]]
 ) -> Iterator[Path]:
-    """The ensembles of a model, and what they need, with one candidate in the model's place.
+    """What calls a model, and what that needs, with one candidate in the model's place.
 
-    The model and the ensembles have the candidate in their names, so that a message says what was proven.
+    The model and its callers have the candidate in their names, so that a message says what was proven.
     """
     name = served_as(owner.model.name, one)
-    ensembles = [item for item in planned if owner.model.name in item.steps]
-    needed = {step for item in ensembles for step in item.steps} - {owner.model.name}
+    callers = [item for item in planned if owner.model.name in item.steps]
+    needed = {step for item in callers for step in item.steps} - {owner.model.name}
+    for item in reversed(planned):
+        needed |= item.steps.keys() if item.model.name in needed else set()
     with tempfile.TemporaryDirectory(prefix="modelyard-build-") as folder:
         root = Path(folder)
         for item in planned:
@@ -47,10 +51,8 @@ def with_candidate(
         beside = staged[owner.model.name].beside
         assert isinstance(owner.model, Model)  # noqa: S101  # nothing else has candidates
         _write(root / name, candidate_config(owner.model, beside, one), [one.folder], files_beside(beside))
-        for item in ensembles:
-            assert isinstance(item.model, Ensemble)  # noqa: S101  # nothing else has steps
-            renamed = _with_step(item.model, owner.model.name, name, served_as(item.model.name, one))
-            _write(root / renamed.name, config.render(renamed), [], _beside(item, staged.get(item.model.name)))
+        for item in callers:
+            _lay_out_caller(root / served_as(item.model.name, one), item, staged.get(item.model.name), owner, name)
         yield root
 
 
@@ -65,9 +67,32 @@ def candidate_config(model: Model, beside: Path, one: Made) -> str:
     return config.render(model, warmup_tensors(model, beside), target_of(candidate).serving(candidate, model))
 
 
-def _with_step(ensemble: Ensemble, old: str, new: str, name: str) -> Ensemble:
-    steps = tuple(replace(step, model=new) if step.model == old else step for step in ensemble.steps)
-    return replace(ensemble, name=name, steps=steps)
+def _lay_out_caller(root: Path, item: Planned, staged: Staged | None, owner: Planned, name: str) -> None:
+    """A model that calls another, calling it by a new name."""
+    if isinstance(item.model, Ensemble):
+        steps = (replace(step, model=name) if step.model == owner.model.name else step for step in item.model.steps)
+        text = config.render(replace(item.model, steps=tuple(steps)))
+    else:
+        text = _calling(config_text(item, item.folder / layout.FILENAME, item.folder), item, owner.model.name, name)
+    _write(root, text, _files(item, staged), _beside(item, staged))
+
+
+def _calling(text: str, item: Planned, old: str, new: str) -> str:
+    """The config of a step, with another model where it names one that it calls."""
+    assert isinstance(item.model, PythonModel)  # noqa: S101  # what calls and is no ensemble
+    editor = Editor(text, ModelConfig)
+    target = ModelConfig()
+    target.CopyFrom(editor.message)
+    target.ClearField("name")
+    for key in (key for key, called in item.model.calls.items() if called == old):
+        target.parameters[key].string_value = new
+    editor.conform(target)
+    return editor.text
+
+
+def _files(item: Planned, staged: Staged | None) -> list[Path]:
+    """The folders whose files make up a model's version: the published one, or what was staged."""
+    return [*([item.latest] if item.latest and not item.reason else []), *([staged.files] if staged else [])]
 
 
 def config_text(item: Planned, path: Path, beside: Path) -> str:
@@ -110,10 +135,9 @@ def _beside(item: Planned, staged: Staged | None) -> dict[str, Path]:
 
 
 def _lay_out(root: Path, item: Planned, staged: Staged | None, made: Sequence[Made]) -> None:
-    published = [item.latest] if item.latest and not item.reason else []
-    fresh = [staged.files, *(one.folder for one in made if not one.refused)] if staged else []
+    candidates = [one.folder for one in made if not one.refused] if staged else []
     text = config_text(item, item.folder / layout.FILENAME, staged.beside if staged else item.folder)
-    _write(root, text, [*published, *fresh], _beside(item, staged))
+    _write(root, text, [*_files(item, staged), *candidates], _beside(item, staged))
 
 
 def _write(root: Path, text: str, files: Sequence[Path], beside: Mapping[str, Path]) -> None:

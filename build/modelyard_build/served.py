@@ -14,7 +14,7 @@ import numpy as np
 
 from modelyard_build import rounding
 from modelyard_build.errors import VerificationFailed
-from modelyard_build.model import Array, Arrays, Ensemble, Evaluation, PythonModel, Tensor
+from modelyard_build.model import AnyModel, Array, Arrays, Evaluation, PythonModel, Tensor
 from modelyard_build.quality import Quality
 from modelyard_build.similarity import agreement, min_cosine
 
@@ -24,6 +24,9 @@ class Served(Protocol):
 
     def infer(self, model: str, inputs: Arrays, protocol: str) -> Arrays:
         """Answers to any number of items, in their order.
+
+        Each item of a decoupled model is a request of its own; its responses stand along a second dimension. The items
+        of a model that keeps state are the requests of one sequence.
 
         Args:
             model: the model's name.
@@ -117,17 +120,18 @@ def _check_alone(model: PythonModel, served: Served, files: Mapping[str, Path]) 
 def _equal_up_to_padding(tensor: Tensor, expected: Array, answer: Array) -> bool:
     common = tuple(slice(min(sizes)) for sizes in zip(expected.shape, answer.shape, strict=True))
     # Answers of several batches were joined with zeros, whatever the step itself fills them up with.
-    joined = (expected[common] == tensor.padding) & (answer[common] == 0)
+    nothing = b"" if expected.dtype == np.object_ else 0
+    joined = (expected[common] == tensor.padding) & (answer[common] == nothing)
     rest = [array.copy() for array in (expected, answer)]
     for array in rest:
-        array[common] = 0
+        array[common] = nothing
     return bool(((expected[common] == answer[common]) | joined).all()) and all(
-        ((array == tensor.padding) | (array == 0)).all() for array in rest
+        ((array == tensor.padding) | (array == nothing)).all() for array in rest
     )
 
 
-def verify_ensemble(
-    ensemble: Ensemble,
+def verify_system(
+    model: AnyModel,
     served_as: str,
     served: Served,
     inputs: Arrays,
@@ -138,7 +142,7 @@ def verify_ensemble(
     """Holds the served answers to real items against PyTorch's.
 
     Args:
-        ensemble: the declaration.
+        model: the declaration.
         served_as: the name that it has on the server.
         served: the server.
         inputs: the items.
@@ -160,7 +164,7 @@ def verify_ensemble(
                 reference[tensor.name],
                 answers[tensor.name],
             )
-            for tensor in ensemble.outputs
+            for tensor in model.outputs
         }
     return evidence
 
@@ -206,7 +210,8 @@ def evaluate(
     }
     allowed = max(quality.max_metric_loss, 100 * CHANCE_ITEMS / len(truth))
     for name, value in figures["pytorch"].items():
-        lost = round(100 * (value - figures["served"][name]), 9)
+        gained = figures["served"][name] - value
+        lost = round(100 * (gained if name in evaluation.losses else -gained), 9)
         if lost > allowed:
             raise VerificationFailed(
                 f"{served_as}: {name} is {figures['served'][name]:.4f} as served and {value:.4f} in PyTorch: "

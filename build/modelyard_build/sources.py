@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard_build.assets import Asset, sha256_of
-from modelyard_build.model import AnyModel, Ensemble, Model, PythonModel
+from modelyard_build.model import AnyModel, Model, PythonModel
 from modelyard_build.targets.target import Candidate
 
 PACKAGE = "modelyard_build"
@@ -84,7 +84,7 @@ def _callables(model: AnyModel) -> Iterator[Callable[..., Any]]:
     for value in vars(model).values():
         if callable(value):
             yield value
-    if isinstance(model, Ensemble) and model.evaluation:
+    if model.evaluation:
         yield from (model.evaluation.data, model.evaluation.figures)
 
 

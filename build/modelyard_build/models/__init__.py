@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from modelyard_build.errors import BrokenDeclaration, UnknownModel
-from modelyard_build.model import AnyModel, Ensemble
+from modelyard_build.model import AnyModel, composing
 
 FOLDER = Path(__file__).parent
 # The files of this folder. Each declares MODELS: steps before the ensembles that use them.
@@ -101,7 +101,7 @@ def check_readable() -> None:
 def systems(names: Sequence[str]) -> list[AnyModel]:
     """The named models with all that is served together with them; every model, when none is named.
 
-    An ensemble brings its steps, a step the ensembles that use it: they are proven together.
+    A model brings those that it calls, and those that call it: they are proven together.
 
     Returns:
         Each model once, steps before ensembles.
@@ -111,7 +111,8 @@ def systems(names: Sequence[str]) -> list[AnyModel]:
         BrokenDeclaration: the file that would declare one of them cannot be read.
     """
     chosen = {find(name).name for name in names} or {model.name for model in all_models()}
-    for model in all_models():
-        if isinstance(model, Ensemble) and chosen & {model.name, *(step.model for step in model.steps)}:
-            chosen |= {model.name, *(step.model for step in model.steps)}
+    together = [{model.name, *composing(model)} for model in all_models()]
+    # A model that is called may call others.
+    while more := {name for group in together if chosen & group for name in group} - chosen:
+        chosen |= more
     return [model for model in all_models() if model.name in chosen]

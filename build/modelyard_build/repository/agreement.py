@@ -30,7 +30,7 @@ def signature(model: AnyModel) -> dict[str, Any]:
             for step in model.steps
         ]
     if isinstance(model, PythonModel):
-        found["parameters"] = dict(model.parameters)
+        found["parameters"] = model.all_parameters
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from modelyard_build.errors import ConfigContradiction
-from modelyard_build.model import AnyModel, Ensemble, PythonModel, Tensor
+from modelyard_build.model import CONTROLS, AnyModel, Ensemble, PythonModel, Tensor
 from modelyard_build.repository.config.reading import stated_in, text_of
 from modelyard_build.repository.config.rendering import data_type
 from modelyard_build.repository.layout import BACKEND_OF_PLATFORM, DEFAULT_FILENAMES
@@ -33,11 +33,7 @@ def check(path: Path, model: AnyModel, text: str | None = None) -> None:
     if isinstance(model, Ensemble):
         contradictions += _check_steps(config, model)
     if isinstance(model, PythonModel):
-        contradictions += [
-            (("parameters",), f"parameter {key!r} is missing; the step needs it, such as string_value: {value!r}")
-            for key, value in model.parameters.items()
-            if key not in config.parameters
-        ]
+        contradictions += _check_step(config, model)
     if contradictions:
         raise ConfigContradiction("\n".join(f"{stated.at(*at)}: {what}." for at, what in contradictions))
 
@@ -130,6 +126,33 @@ def _dims_fit(role: str, stated: tuple[int, ...], actual: tuple[int, ...]) -> bo
     if role == "output" or len(stated) != len(actual):
         return stated == actual
     return all(config == size or size == -1 for config, size in zip(stated, actual, strict=True))
+
+
+def _check_step(config: model_config_pb2.ModelConfig, model: PythonModel) -> list[_Finding]:
+    findings: list[_Finding] = [
+        (("parameters",), f"parameter {key!r} is missing; the step needs it, such as string_value: {value!r}")
+        for key, value in model.all_parameters.items()
+        if key not in config.parameters
+    ]
+    if config.model_transaction_policy.decoupled != model.decoupled:
+        said = "answers with a stream" if model.decoupled else "answers each request once"
+        decoupled = str(model.decoupled).lower()
+        findings.append((("model_transaction_policy",), f"the step {said}; write decoupled: {decoupled}"))
+    if config.HasField("sequence_batching") and model.sequence_batching is None:
+        findings.append((("sequence_batching",), "the step keeps no state between requests; take it away"))
+    if model.sequence_batching is not None:
+        findings += _check_controls(config)
+    return findings
+
+
+def _check_controls(config: model_config_pb2.ModelConfig) -> list[_Finding]:
+    """A step that keeps state needs to be told of each request whose it is, and where the sequence begins and ends."""
+    stated = {control.name for control in config.sequence_batching.control_input}
+    return [
+        (("sequence_batching",), f"the step keeps state, and needs the control input {name!r}; there is none")
+        for name in CONTROLS
+        if name not in stated
+    ]
 
 
 def _check_steps(config: model_config_pb2.ModelConfig, model: Ensemble) -> list[_Finding]:

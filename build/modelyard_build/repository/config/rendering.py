@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from modelyard_build.model import AnyModel, DynamicBatching, Ensemble, Model, PythonModel, Tensor
+from modelyard_build.model import AnyModel, DynamicBatching, Ensemble, Model, PythonModel, SequenceBatching, Tensor
 from modelyard_build.repository import cc_model_filenames
 from modelyard_build.repository.layout import DEFAULT_FILENAMES
 
@@ -62,13 +62,16 @@ def render(
     parts = [f"# {model.summary}.", *(f"# {note}" for note in notes), *_kind(model, serving)]
     parts += ["", *([] if model.max_batch_size else [_UNBATCHED]), f"max_batch_size: {model.max_batch_size}"]
     parts += [_tensors("input", model.inputs), _tensors("output", model.outputs)]
+    if isinstance(model, PythonModel):
+        parts += ["", _DECOUPLED] if model.decoupled else []
+        parts += ["", _sequences(model.sequence_batching)] if model.sequence_batching else []
     if isinstance(model, Ensemble):
         parts += ["", _steps(model)]
     else:
         parts += ["", _batching(model.dynamic_batching)] if model.dynamic_batching and model.max_batch_size else []
         parts += ["", _instances(model, serving)]
         if isinstance(model, PythonModel):
-            parts += ["", *_parameters(model)]
+            parts += ["", *_parameters(model)] if model.all_parameters else []
         elif settings := _settings(serving):
             parts += ["", *settings]
         if warmup:
@@ -76,6 +79,9 @@ def render(
     return "\n".join([*parts, "", _VERSION_POLICY, ""])
 
 
+_DECOUPLED = """\
+# Each request is answered by a stream: over gRPC by ModelStreamInfer, over HTTP by /generate_stream.
+model_transaction_policy { decoupled: true }"""
 _UNBATCHED = "# The model has no batch dimension: the dims are the whole shape, and each request runs on its own."
 
 
@@ -97,7 +103,10 @@ def _tensors(role: str, tensors: Iterable[Tensor]) -> str:
     for tensor in tensors:
         labels = ', label_filename: "labels.txt"' if tensor.labels else ""
         dims = ", ".join(map(str, tensor.config_dims))
-        rows.append(f'  {{ name: "{tensor.name}", data_type: {data_type(tensor)}, dims: [ {dims} ]{labels} }}')
+        optional = ", optional: true" if tensor.optional else ""
+        rows.append(
+            f'  {{ name: "{tensor.name}", data_type: {data_type(tensor)}, dims: [ {dims} ]{labels}{optional} }}'
+        )
     return f"{role} [\n" + ",\n".join(rows) + "\n]"
 
 
@@ -117,6 +126,27 @@ dynamic_batching {{
     allow_timeout_override: true
     timeout_action: REJECT
   }}
+}}"""
+
+
+def _sequences(batching: SequenceBatching) -> str:
+    return f"""\
+# Requests with one correlation id go to the same instance, in order; the step keeps the state between them.
+sequence_batching {{
+  # A sequence without a request for so long is over: its next request has to start anew.
+  max_sequence_idle_microseconds: {batching.max_sequence_idle_microseconds}
+  # Requests of several sequences are joined into a batch.
+  oldest {{
+    # Sequences that may be live at a time; the next one waits until one of them ends.
+    max_candidate_sequences: {batching.max_candidate_sequences}
+    max_queue_delay_microseconds: {batching.max_queue_delay_microseconds}
+  }}
+  # What the step is told of each request.
+  control_input [
+    {{ name: "START", control [ {{ kind: CONTROL_SEQUENCE_START, int32_false_true: [ 0, 1 ] }} ] }},
+    {{ name: "END", control [ {{ kind: CONTROL_SEQUENCE_END, int32_false_true: [ 0, 1 ] }} ] }},
+    {{ name: "CORRID", control [ {{ kind: CONTROL_SEQUENCE_CORRID, data_type: TYPE_UINT64 }} ] }}
+  ]
 }}"""
 
 
@@ -184,7 +214,7 @@ optimization {{
 def _parameters(model: PythonModel) -> list[str]:
     rows = [
         f'parameters {{ key: "{key}", value: {{ string_value: "{value}" }} }}'
-        for key, value in model.parameters.items()
+        for key, value in model.all_parameters.items()
     ]
     return ["# What the step reads; the head of the version's model.py says what each of them does.", *rows]
 
