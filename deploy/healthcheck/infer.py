@@ -3,8 +3,10 @@
 Triton's own /v2/health/ready and /v2/models/<model>/ready stay 200 when the process behind a Python model is dead and
 every request fails. So this sends the first golden sample of every model that clients call (those that no ensemble
 calls as a step), and holds the outputs against the sample's validation_data. An ensemble with a response cache would
-answer out of its memory, whatever has become of its steps: there each of them is asked. A model that is not built on
-this machine (it has no version, or one of its steps has none) is not served, and no failure; the sentence names it.
+answer out of its memory, whatever has become of its steps: there each of them is asked. A model that answers with a
+stream is asked for its first response, one that keeps state with a sequence of a single request. A model that is not
+built on this machine (it has no version, or one of its steps has none) is not served, and no failure; the sentence
+names it.
 
 It runs inside Triton's container, so it uses the standard library alone, and Triton's HTTP protocol with JSON tensors
 (which knows neither FP16 nor BF16 inputs and outputs); an input that stands in the samples in base64, such as an image,
@@ -15,10 +17,14 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import json
 import math
+import random
 import re
 import sys
+from collections.abc import Iterator
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -83,21 +89,28 @@ def config_of(model: Path) -> str:
 
 
 def steps_of(model: Path) -> list[str]:
-    """The models that an ensemble calls."""
-    return re.findall(r"\bmodel_name\s*:\s*[\"']([^\"']+)[\"']", config_of(model))
+    """The models that one calls: the steps of an ensemble, and those that a parameter of a step names."""
+    config = config_of(model)
+    named = re.findall(r"\bstring_value\s*:\s*[\"']([^\"']+)[\"']", config)
+    called = re.findall(r"\bmodel_name\s*:\s*[\"']([^\"']+)[\"']", config)
+    models = {path.name for path in models_of(model.parent)} - {model.name}
+    return [*called, *(name for name in named if name in models)]
 
 
 def models_to_check(repository: Path, missing: set[str]) -> list[str]:
     """The models with golden samples that no ensemble calls as a step, by name; the steps of those with a cache."""
     with_samples = {path.parent.parent.name for path in repository.glob("*/golden/samples.json")} - missing
     steps: dict[str, list[str]] = {}
-    cached = set()
+    # What cannot be asked itself: a cache answers in its place, or its stream takes what JSON cannot hold.
+    closed = set()
     for model in [path for path in models_of(repository) if path.name not in missing]:
         steps[model.name] = steps_of(model)
         if re.search(r"\bresponse_cache\s*:?\s*\{\s*enable\s*:\s*true", config_of(model)):
-            cached.add(model.name)
-    # A model that is no ensemble is asked all the same: nothing stands behind its cache that could be.
-    open_ = {name for name in cached if with_samples.intersection(steps[name])}
+            closed.add(model.name)
+        if model.name in with_samples and is_decoupled(model) and any(map(is_base64, first_sample(model).values())):
+            closed.add(model.name)
+    # A model that calls nothing is asked all the same: nothing stands behind it that could be.
+    open_ = {name for name in closed if with_samples.intersection(steps[name])}
     called = {step for name, called in steps.items() if name not in open_ for step in called}
     models = sorted(with_samples - called - open_)
     if not models:
@@ -106,12 +119,26 @@ def models_to_check(repository: Path, missing: set[str]) -> list[str]:
     return models
 
 
+def golden_samples(model: Path) -> Any:
+    """The samples that stand beside a model, in perf_analyzer's form."""
+    return json.loads((model / "golden" / "samples.json").read_text(encoding="utf-8"))
+
+
+def first_sample(model: Path) -> dict[str, Any]:
+    """The inputs of the first of them."""
+    inputs: dict[str, Any] = golden_samples(model)["data"][0]
+    return inputs
+
+
 def check_model(model: str, repository: Path, url: str, timeout_s: float) -> None:
     """Sends a model its first golden sample and checks the answer."""
-    golden = json.loads((repository / model / "golden" / "samples.json").read_text(encoding="utf-8"))
+    golden = golden_samples(repository / model)
     metadata = ask(model, f"{url}/v2/models/{quote(model)}", None, timeout_s)
     samples = [(spec, golden["data"][0][spec["name"]]) for spec in metadata["inputs"]]
-    request = {"inputs": [tensor(spec, sample) for spec, sample in samples]}
+    if is_decoupled(repository / model):
+        check_stream(model, samples, url, timeout_s)
+        return
+    request = {"inputs": [tensor(spec, sample) for spec, sample in samples], **sequence_of(repository / model)}
     binary = b"".join(raw(sample) for _, sample in samples if is_base64(sample))
     answer = ask(model, f"{url}/v2/models/{quote(model)}/infer", request, timeout_s, binary)
     outputs = {output["name"]: output for output in answer["outputs"]}
@@ -125,14 +152,46 @@ def check_model(model: str, repository: Path, url: str, timeout_s: float) -> Non
         check_equal(f"{model}'s output {name}", outputs[name]["data"], content(values), TOLERANCE * largest)
 
 
+def is_decoupled(model: Path) -> bool:
+    """Whether a model answers with a stream, which Triton's /infer refuses."""
+    return bool(re.search(r"\bdecoupled\s*:\s*true", config_of(model)))
+
+
+def sequence_of(model: Path) -> dict[str, Any]:
+    """For a model that keeps state, what makes a request a whole sequence of its own."""
+    if not re.search(r"\bsequence_batching\b", config_of(model)):
+        return {}
+    number = random.getrandbits(63) | 1
+    return {"parameters": {"sequence_id": number, "sequence_start": True, "sequence_end": True}}
+
+
+def check_stream(model: str, samples: list[tuple[Any, Any]], url: str, timeout_s: float) -> None:
+    """Reads the first response of a stream: that it is no error. What it says is proven where the model is built."""
+    body = json.dumps({spec["name"]: content(sample) for spec, sample in samples}).encode()
+    with opened(model, f"{url}/v2/models/{quote(model)}/generate_stream", body, timeout_s, {}) as lines:
+        first = next((line for line in lines if line.startswith(b"data:")), b"data: {}")
+        error = json.loads(first.removeprefix(b"data:")).get("error")
+    if error:
+        raise UnhealthyError(f"{model} does not answer: {error}")
+
+
 def ask(model: str, url: str, body: Any, timeout_s: float, binary: bytes = b"") -> Any:
     """Triton's JSON answer; `binary` are the tensors that stand behind the JSON (its binary tensor data extension)."""
     text = json.dumps(body).encode()
     headers = {"Inference-Header-Content-Length": str(len(text))} if binary else {}
-    request = Request(url, data=text + binary if body else None, headers=headers)  # noqa: S310 - the operator's own URL
+    with opened(model, url, text + binary if body else None, timeout_s, headers) as response:
+        return json.loads(response.read())
+
+
+@contextlib.contextmanager
+def opened(
+    model: str, url: str, body: bytes | None, timeout_s: float, headers: dict[str, str]
+) -> Iterator[HTTPResponse]:
+    """Triton's answer, while the context lasts."""
+    request = Request(url, data=body, headers=headers)  # noqa: S310 - the operator's own URL
     try:
         with urlopen(request, timeout=timeout_s) as response:  # noqa: S310
-            return json.loads(response.read())
+            yield response
     except HTTPError as error:
         raise UnhealthyError(f"{model} does not answer: {reason(error)}") from None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What of a repository can be served: the models whose versions stand, and the ensembles all of whose steps do.
+"""What of a repository can be served: the models that have a version, as have those that they call.
 
 Configs are in git and versions are not, so a repository holds models that nobody has built on this machine. Decided by
 the folders alone; whether a version loads is Triton's to say.
@@ -39,9 +39,16 @@ def without_comments(config: str) -> str:
     return re.sub(r"#.*", "", config)
 
 
-def steps_of(config: str) -> list[str]:
-    """The models that an ensemble calls; none of any other model."""
-    return re.findall(r"\bmodel_name\s*:\s*[\"']([^\"']+)[\"']", config)
+def steps_of(config: str, models: Collection[str]) -> list[str]:
+    """The models that one calls: the steps of an ensemble; of the others, those that a parameter of a step names.
+
+    Args:
+        config: the model's configuration without comments.
+        models: the repository's models.
+    """
+    called = re.findall(r"\bmodel_name\s*:\s*[\"']([^\"']+)[\"']", config)
+    named = re.findall(r"\bstring_value\s*:\s*[\"']([^\"']+)[\"']", config)
+    return [*called, *(name for name in named if name in models)]
 
 
 def has_version(model: Path) -> bool:
@@ -61,8 +68,8 @@ def unbuilt(repository: Path, config_name: str | None = None) -> dict[str, str]:
     """
     models = model_folders(repository)
     found = {name: "it has no version" for name in models if not has_version(repository / name)}
-    steps = {name: steps_of(config_text(repository / name, config_name)) for name in models}
-    # An ensemble may be a step of another.
+    steps = {name: steps_of(config_text(repository / name, config_name), models) for name in models}
+    # What is called may call others.
     while more := _waiting(steps, found):
         found.update(more)
     return dict(sorted(found.items()))
@@ -70,7 +77,7 @@ def unbuilt(repository: Path, config_name: str | None = None) -> dict[str, str]:
 
 def _waiting(steps: dict[str, list[str]], missing: Collection[str]) -> dict[str, str]:
     return {
-        name: f"its step {next(step for step in called if step in missing)} has no version"
+        name: f"it calls {next(step for step in called if step in missing)}, which has no version"
         for name, called in steps.items()
         if name not in missing and any(step in missing for step in called)
     }
@@ -78,12 +85,13 @@ def _waiting(steps: dict[str, list[str]], missing: Collection[str]) -> dict[str,
 
 def with_steps(repository: Path, names: Iterable[str], config_name: str | None = None) -> set[str]:
     """The models, and those that they call."""
+    models = model_folders(repository)
     found: set[str] = set()
     waiting = set(names)
     while waiting:
         name = waiting.pop()
         found.add(name)
-        waiting |= set(steps_of(config_text(repository / name, config_name))) - found
+        waiting |= set(steps_of(config_text(repository / name, config_name), models)) - found
     return found
 
 
@@ -105,5 +113,6 @@ def expected(repository: Path, models: Collection[str], config_name: str | None 
 
 def to_build(repository: Path, names: Collection[str], config_name: str | None = None) -> str:
     """The command that builds models; the steps of an ensemble are built with it."""
-    steps = {step for name in names for step in steps_of(config_text(repository / name, config_name))}
+    models = model_folders(repository)
+    steps = {step for name in names for step in steps_of(config_text(repository / name, config_name), models)}
     return f"modelyard build {' '.join(sorted(set(names) - steps))}"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -12,7 +13,9 @@ import psutil
 import pytest
 import tritonclient.http
 
+from modelyard_build.repository import config
 from modelyard_server.process import TritonServer, free_ports
+from support.step_kinds import counter, speller
 from support.text_system import ENCODER, ENSEMBLE, answer, text_samples, write_golden, write_text_system
 
 pytestmark = pytest.mark.live
@@ -191,3 +194,22 @@ def reload(server: TritonServer, model: str) -> None:
         deadline = time.monotonic() + 30
         while not client.is_model_ready(ENSEMBLE) and time.monotonic() < deadline:
             time.sleep(0.05)
+
+
+def test_a_stream_and_a_sequence_are_asked_as_they_answer(
+    serve: Callable[[Path], TritonServer], tmp_path: Path
+) -> None:
+    """A decoupled model by its first response, one with state by a whole sequence; what each fails with is told."""
+    for model in (speller(tmp_path), counter(tmp_path)):
+        folder = tmp_path / "repository" / model.name
+        (folder / "1").mkdir(parents=True)
+        (folder / "config.pbtxt").write_text(config.render(replace(model, calls={}, parameters={"net": "absent"})))
+        shutil.copyfile(model.source, folder / "1" / "model.py")
+    write_golden(tmp_path / "repository", "counter", {"data": [{"value": [3]}], "validation_data": [{"sum": [3]}]})
+    server = serve(tmp_path / "repository")
+    assert check(server.http_url, tmp_path / "repository") == (0, "healthy: counter answered as expected")
+    write_golden(tmp_path / "repository", "speller", {"data": [{"tokens": [3, 4, 5]}]})
+    code, sentence = check(server.http_url, tmp_path / "repository")
+    assert code == 1
+    assert sentence.startswith("unhealthy: speller does not answer: ")
+    assert "absent" in sentence

@@ -37,8 +37,8 @@ def test_an_ensemble_is_built_with_its_steps(repository: Path) -> None:
     """Its own version does not suffice; the reason names the step, through ensembles of ensembles."""
     assert unbuilt(repository) == {
         "encoder": "it has no version",
-        "half": "its step encoder has no version",
-        "outer": "its step half has no version",
+        "half": "it calls encoder, which has no version",
+        "outer": "it calls half, which has no version",
     }
     assert expected(repository, ()) == {"tokenizer", "whole"}
     (repository / "whole" / "1").rmdir()
@@ -68,7 +68,7 @@ def test_the_config_that_is_served_decides(repository: Path) -> None:
     """A machine's own config may call other steps."""
     ensemble(repository, "whole", "encoder", config="configs/mine.pbtxt")
     assert "whole" not in unbuilt(repository)
-    assert unbuilt(repository, "mine")["whole"] == "its step encoder has no version"
+    assert unbuilt(repository, "mine")["whole"] == "it calls encoder, which has no version"
 
 
 def test_the_command_names_what_brings_the_rest(repository: Path) -> None:
@@ -82,7 +82,7 @@ def test_the_command_names_what_brings_the_rest(repository: Path) -> None:
     [
         (("nobody",), r"holds no 'nobody'; it has encoder, half, outer, tokenizer, whole"),
         (("tokenizer", "encoder"), r"encoder cannot be served: it has no version. Build it: modelyard build encoder"),
-        (("half",), r"half cannot be served: its step encoder has no version. Build it: modelyard build half"),
+        (("half",), r"half cannot be served: it calls encoder, which has no version. Build it: modelyard build half"),
     ],
 )
 def test_what_is_asked_for_must_be_built(repository: Path, models: tuple[str, ...], message: str) -> None:
