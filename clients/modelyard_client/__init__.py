@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from modelyard_client.metadata import ModelMetadata, TensorSpec
     from modelyard_client.result import Result
     from modelyard_client.retry import RetryPolicy
+    from modelyard_client.sequences import AsyncInferenceSequence, InferenceSequence
 
 __all__ = [
     "AsyncClient",
+    "AsyncInferenceSequence",
     "Client",
+    "InferenceSequence",
     "ModelMetadata",
     "Result",
     "RetryPolicy",
@@ -35,7 +38,9 @@ __all__ = [
 
 _MODULES = {
     "AsyncClient": "aio",
+    "AsyncInferenceSequence": "sequences",
     "Client": "client",
+    "InferenceSequence": "sequences",
     "ModelMetadata": "metadata",
     "Result": "result",
     "RetryPolicy": "retry",

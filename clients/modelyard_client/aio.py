@@ -1,39 +1,25 @@
-"""The async client, and the only place where it touches the network."""
+"""The async client: it does what the flows ask for, over the network that aio_transport.py reaches."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import aiohttp
-import grpc
-import grpc.aio
-from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
-
-from modelyard_client.calls import Call
-from modelyard_client.deadline import Deadline
-from modelyard_client.endpoint import (
-    CONNECT_TIMEOUT_S,
-    Endpoint,
-    ProtocolName,
-    Tls,
-    checked_headers,
-    parse_endpoints,
-)
+from modelyard_client.aio_transport import GrpcStream, GrpcTransport, HttpTransport
+from modelyard_client.endpoint import Endpoint, ProtocolName, Tls, checked_headers, parse_endpoints
 from modelyard_client.errors import ClientClosed, ClientError
-from modelyard_client.flow import Flow, Pause, Send
+from modelyard_client.flow import Flow, Open, Pause, Receive, Step, resume
 from modelyard_client.metadata import ModelMetadata
 from modelyard_client.operations import Operations
 from modelyard_client.request import InferOptions, Inputs, Parameter, checked_in_flight
 from modelyard_client.result import Result
 from modelyard_client.retry import RetryPolicy
+from modelyard_client.sequences import AsyncInferenceSequence, Terms
 from modelyard_client.shared_memory import AsyncSharedMemory
-from modelyard_client.wire import grpc as grpc_wire
-from modelyard_client.wire import http as http_wire
-from modelyard_client.wire.failures import connection_lost, never_connected, not_triton, too_late
+from modelyard_client.streams import StreamFlow
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -71,8 +57,8 @@ class AsyncClient:
         endpoints = parse_endpoints(url, protocol)
         self.operations = Operations(endpoints, deadline, retry or RetryPolicy())
         sent_headers = checked_headers(headers)
-        self._transports: dict[Endpoint, _GrpcTransport | _HttpTransport] = {
-            endpoint: (_GrpcTransport if endpoint.is_grpc else _HttpTransport)(endpoint, tls, sent_headers)
+        self._transports: dict[Endpoint, GrpcTransport | HttpTransport] = {
+            endpoint: (GrpcTransport if endpoint.is_grpc else HttpTransport)(endpoint, tls, sent_headers)
             for endpoint in endpoints
         }
         self._closed = False
@@ -109,6 +95,42 @@ class AsyncClient:
         )
         return await self.run(self.operations.infer(model, inputs, options, deadline))
 
+    def stream(
+        self,
+        model: str,
+        inputs: Inputs,
+        *,
+        version: str = "",
+        outputs: Sequence[str] | None = None,
+        class_count: Mapping[str, int] | None = None,
+        deadline: float | None = None,
+        request_id: str | None = None,
+        traceparent: str | None = None,
+        parameters: Mapping[str, Parameter] | None = None,
+        priority: int = 0,
+        sequence_id: int | str = 0,
+        sequence_start: bool = False,
+        sequence_end: bool = False,
+    ) -> AsyncGenerator[Result, None]:
+        """Runs a model once and yields its responses as they come; arguments and errors are those of `Client.stream`.
+
+        Cancelling the task that takes them cancels the request on the server, and so does closing the generator
+        (`async with contextlib.aclosing(...)`).
+        """
+        options = InferOptions(
+            version=version,
+            outputs=outputs,
+            class_count=class_count or {},
+            request_id=request_id,
+            traceparent=traceparent,
+            parameters=parameters or {},
+            priority=priority,
+            sequence_id=sequence_id,
+            sequence_start=sequence_start,
+            sequence_end=sequence_end,
+        )
+        return self._streamed(self.operations.stream(model, inputs, options, deadline))
+
     async def infer_many(
         self, model: str, requests: Iterable[Inputs], *, in_flight: int = 8, **arguments: Any
     ) -> AsyncIterator[Result]:
@@ -126,6 +148,18 @@ class AsyncClient:
             for task in window:
                 task.cancel()
             await asyncio.gather(*window, return_exceptions=True)
+
+    def sequence(
+        self,
+        model: str,
+        sequence_id: int | str | None = None,
+        *,
+        version: str = "",
+        priority: int = 0,
+        deadline: float | None = None,
+    ) -> AsyncInferenceSequence:
+        """As `Client.sequence`; use it in an `async with`."""
+        return AsyncInferenceSequence(self, sequence_id, Terms(model, version, priority, deadline))
 
     def shared_memory(
         self,
@@ -168,24 +202,46 @@ class AsyncClient:
         try:
             step = next(flow)
             while True:
-                try:
-                    answer = await self._do(step)
-                except ClientError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(answer)
+                step = resume(flow, await self._outcome(step))
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
         finally:
             flow.close()
 
-    async def _do(self, step: Send | Pause) -> Any:
+    async def _streamed(self, flow: StreamFlow) -> AsyncGenerator[Result, None]:
+        """The same for a flow that yields results; where this is closed, so is the flow, which cancels the request."""
+        try:
+            step = next(flow)
+            while True:
+                if isinstance(step, Result):
+                    yield step
+                    step = next(flow)
+                else:
+                    step = resume(flow, await self._outcome(step))
+        except StopIteration:
+            return
+        finally:
+            flow.close()
+
+    async def _outcome(self, step: Step) -> Any:
+        """Does a step: its answer, or the ClientError that came instead."""
+        try:
+            return await self._do(step)
+        except ClientError as error:
+            return error
+
+    async def _do(self, step: Step) -> Any:
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
             return None
         if self._closed:
             raise ClientClosed("this client is closed; make a new one, or do the calls inside of its `async with`.")
-        return await self._transports[step.endpoint].perform(step.call, step.deadline)
+        if isinstance(step, Receive):
+            return await cast(GrpcStream, step.stream).receive()
+        transport = self._transports[step.endpoint]
+        if isinstance(step, Open):
+            return cast(GrpcTransport, transport).open(step.call, step.deadline)
+        return await transport.perform(step.call, step.deadline)
 
     async def __aenter__(self) -> Self:
         return self
@@ -194,99 +250,3 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-
-class _GrpcTransport:
-    """A gRPC channel, opened in the event loop that uses it: one HTTP/2 connection carries all calls."""
-
-    def __init__(self, endpoint: Endpoint, tls: Tls | None, headers: Mapping[str, str]) -> None:
-        self._endpoint = endpoint
-        self._headers = headers
-        self._credentials = grpc.ssl_channel_credentials(*(tls or Tls()).read()) if endpoint.is_secure else None
-        self._channel: grpc.aio.Channel | None = None
-        self._stub: Any = None
-        self._closed = False
-
-    async def perform(self, call: Call[Any], deadline: Deadline) -> Any:
-        if self._channel is None:
-            self._channel = self._open()
-            self._stub = GRPCInferenceServiceStub(self._channel)
-        method = grpc_wire.METHODS[type(call)]
-        message = method.encode(call)
-        metadata = grpc_wire.encode_metadata(self._headers, call)
-        try:
-            answer = await getattr(self._stub, method.name)(message, timeout=deadline.left(), metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            raise grpc_wire.error_of(error, deadline, self._endpoint, call) from error
-        except asyncio.CancelledError:
-            if self._closed:
-                # How grpc.aio tells a call that its channel was closed.
-                raise ClientClosed("this client was closed during the call.") from None
-            raise
-        return grpc_wire.decode(answer, self._endpoint, call)
-
-    def _open(self) -> grpc.aio.Channel:
-        if self._credentials is None:
-            return grpc.aio.insecure_channel(self._endpoint.authority, grpc_wire.CHANNEL_OPTIONS)
-        return grpc.aio.secure_channel(self._endpoint.authority, self._credentials, grpc_wire.CHANNEL_OPTIONS)
-
-    async def close(self) -> None:
-        self._closed = True
-        if self._channel is not None:
-            await self._channel.close()
-
-
-class _HttpTransport:
-    """A session with its pool of connections, opened in the event loop that uses it."""
-
-    def __init__(self, endpoint: Endpoint, tls: Tls | None, headers: Mapping[str, str]) -> None:
-        self._endpoint = endpoint
-        self._headers = headers
-        self._tls = (tls or Tls()).ssl_context() if endpoint.is_secure else None
-        self._session: aiohttp.ClientSession | None = None
-
-    async def perform(self, call: Call[Any], deadline: Deadline) -> Any:
-        request = http_wire.encode(call, self._headers)
-        try:
-            response = await self._exchange(request, deadline)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise never_connected(error, self._endpoint, call) from error
-        except asyncio.TimeoutError as error:
-            raise too_late(deadline, self._endpoint, call) from error
-        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
-            raise connection_lost(error, self._endpoint, call) from error
-        except aiohttp.ClientError as error:
-            raise not_triton(repr(error), self._endpoint, call) from error
-        return http_wire.decode(response, self._endpoint, call)
-
-    async def _exchange(self, request: http_wire.HttpRequest, deadline: Deadline) -> http_wire.HttpResponse:
-        if self._session is None:
-            self._session = self._open()
-        # Whole seconds, to which aiohttp rounds long timeouts otherwise, are too coarse for a deadline.
-        timeout = aiohttp.ClientTimeout(total=deadline.left(), sock_connect=CONNECT_TIMEOUT_S, ceil_threshold=1e9)
-        url = f"{'https' if self._tls else 'http'}://{self._endpoint.authority}{self._endpoint.path}{request.path}"
-        async with self._session.request(
-            request.method,
-            url,
-            data=_parts(request) if request.body else None,
-            headers=request.headers,
-            timeout=timeout,
-            allow_redirects=False,
-        ) as answer:
-            headers = {name.lower(): value for name, value in answer.headers.items()}
-            return http_wire.HttpResponse(answer.status, headers, await answer.read())
-
-    def _open(self) -> aiohttp.ClientSession:
-        # Without a limit of its own: the caller bounds what is in flight, and the deadline how long it waits.
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-
-
-async def _parts(request: http_wire.HttpRequest) -> AsyncIterator[bytes | memoryview]:
-    """The body as it is: joined, large tensors would be copied once more."""
-    for part in request.body:
-        yield part

@@ -54,6 +54,11 @@ class Balancer:
                 state.aside_until = self._clock() + _pause(state.failures)
             return endpoint
 
+    def hold(self, endpoint: Endpoint) -> None:
+        """Counts one more call on a server that has been acquired, until `release`."""
+        with self._lock:
+            self._states[endpoint].in_flight += 1
+
     def release(self, endpoint: Endpoint, reachable: bool | None) -> None:
         """Ends a call.
 
@@ -69,6 +74,14 @@ class Balancer:
             elif reachable is False:
                 state.failures += 1
                 state.aside_until = self._clock() + _pause(state.failures)
+
+    def sequence_id(self, draw: Callable[[], int | str]) -> int | str:
+        """Draws ids until one belongs to the server that would take the next call."""
+        with self._lock:
+            best = self._choose(())
+        while self._owner(drawn := draw()) != best:
+            pass
+        return drawn
 
     def has_other(self, tried: Collection[Endpoint]) -> bool:
         """Whether a server is left that this call has not been sent to and that is not put aside."""

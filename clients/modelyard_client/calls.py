@@ -91,6 +91,11 @@ class Infer(Call[InferResponse]):
 
 
 @dataclass(frozen=True)
+class InferStream(Infer):
+    """An inference whose responses come one by one, any number of them."""
+
+
+@dataclass(frozen=True)
 class RegisterRegion(Call[None]):
     """Maps a system shared-memory region into the server."""
 

@@ -1,45 +1,27 @@
-"""The blocking client, and the only place where it touches the network."""
+"""The blocking client: it does what the flows ask for, over the network that transport.py reaches."""
 
 from __future__ import annotations
 
-import http.client
-import select
-import socket
-import ssl
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import grpc
-from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
-
-from modelyard_client.calls import Call
-from modelyard_client.deadline import Deadline
-from modelyard_client.endpoint import (
-    CONNECT_TIMEOUT_S,
-    Endpoint,
-    ProtocolName,
-    Tls,
-    checked_headers,
-    parse_endpoints,
-)
+from modelyard_client.endpoint import Endpoint, ProtocolName, Tls, checked_headers, parse_endpoints
 from modelyard_client.errors import ClientClosed, ClientError
-from modelyard_client.flow import Flow, Pause, Send
+from modelyard_client.flow import Flow, Open, Pause, Receive, Step, resume
 from modelyard_client.metadata import ModelMetadata
 from modelyard_client.operations import Operations
 from modelyard_client.request import InferOptions, Inputs, Parameter, checked_in_flight
 from modelyard_client.result import Result
 from modelyard_client.retry import RetryPolicy
+from modelyard_client.sequences import InferenceSequence, Terms
 from modelyard_client.shared_memory import SharedMemory
-from modelyard_client.timed import response_until
-from modelyard_client.wire import grpc as grpc_wire
-from modelyard_client.wire import http as http_wire
-from modelyard_client.wire.failures import connection_lost, never_connected, not_triton, too_late
+from modelyard_client.streams import StreamFlow
+from modelyard_client.transport import GrpcStream, GrpcTransport, HttpTransport
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -76,8 +58,8 @@ class Client:
         endpoints = parse_endpoints(url, protocol)
         self.operations = Operations(endpoints, deadline, retry or RetryPolicy())
         sent_headers = checked_headers(headers)
-        self._transports: dict[Endpoint, _GrpcTransport | _HttpTransport] = {
-            endpoint: (_GrpcTransport if endpoint.is_grpc else _HttpTransport)(endpoint, tls, sent_headers)
+        self._transports: dict[Endpoint, GrpcTransport | HttpTransport] = {
+            endpoint: (GrpcTransport if endpoint.is_grpc else HttpTransport)(endpoint, tls, sent_headers)
             for endpoint in endpoints
         }
         self._closed = False
@@ -145,6 +127,65 @@ class Client:
         )
         return self.run(self.operations.infer(model, inputs, options, deadline))
 
+    def stream(
+        self,
+        model: str,
+        inputs: Inputs,
+        *,
+        version: str = "",
+        outputs: Sequence[str] | None = None,
+        class_count: Mapping[str, int] | None = None,
+        deadline: float | None = None,
+        request_id: str | None = None,
+        traceparent: str | None = None,
+        parameters: Mapping[str, Parameter] | None = None,
+        priority: int = 0,
+        sequence_id: int | str = 0,
+        sequence_start: bool = False,
+        sequence_end: bool = False,
+    ) -> Generator[Result, None, None]:
+        """Runs a model once and yields its responses as they come: none, one or many where the model is decoupled.
+
+        The request is sent when the first response is asked for. It is cancelled on the server when the generator is
+        closed (at the end of `with contextlib.closing(...)`, or when nothing refers to it any more), when its loop is
+        left by an exception, and when the client is closed. A response is taken off the network when it is asked for:
+        a slow reader slows the stream down, it does not fill this process's memory.
+
+        Args:
+            model: Its name.
+            inputs: As for `infer`.
+            version: As for `infer`, like all that follow.
+            outputs: The outputs to return.
+            class_count: Output name -> k.
+            deadline: Seconds until the last response; None takes the client's.
+            request_id: Stands in the server's log and traces.
+            traceparent: W3C Trace Context.
+            parameters: Custom parameters for the model.
+            priority: The request's priority level.
+            sequence_id: The sequence that the request belongs to.
+            sequence_start: Whether it is the sequence's first.
+            sequence_end: Whether it is the sequence's last.
+
+        Raises:
+            InvalidInput: No server of this client speaks gRPC, or as for `infer`.
+            ConnectionLost: The server went away; says how many responses had come. Only before the first one is the
+                request sent again, where `infer` would do so.
+            ClientError: As for `infer`, where it occurs in the stream.
+        """
+        options = InferOptions(
+            version=version,
+            outputs=outputs,
+            class_count=class_count or {},
+            request_id=request_id,
+            traceparent=traceparent,
+            parameters=parameters or {},
+            priority=priority,
+            sequence_id=sequence_id,
+            sequence_start=sequence_start,
+            sequence_end=sequence_end,
+        )
+        return self._streamed(self.operations.stream(model, inputs, options, deadline))
+
     def infer_many(
         self, model: str, requests: Iterable[Inputs], *, in_flight: int = 8, **arguments: Any
     ) -> Iterator[Result]:
@@ -161,6 +202,36 @@ class Client:
         """
         pool = ThreadPoolExecutor(checked_in_flight(in_flight), thread_name_prefix="modelyard-infer")
         return _in_order(pool, partial(self.infer, model, **arguments), requests, in_flight)
+
+    def sequence(
+        self,
+        model: str,
+        sequence_id: int | str | None = None,
+        *,
+        version: str = "",
+        priority: int = 0,
+        deadline: float | None = None,
+    ) -> InferenceSequence:
+        """Makes a sequence of requests to a model that keeps state between them; use it in a `with`.
+
+        Its first request tells the server to start, the one with `end=True` to free the state. A sequence that is left
+        without that is freed by the server once it was idle for the model's max_sequence_idle_microseconds: nothing is
+        sent at the end of the `with`, for a request needs inputs.
+
+        Args:
+            model: Its name.
+            sequence_id: What the server is to know it by, unique among all clients of the server: a start under an id
+                that runs takes the state away from its owner. None takes a random one. All requests of a sequence go
+                to one server, which the id decides.
+            version: A version of the model; "" leaves the choice to the server.
+            priority: The priority level of its requests where the model has such.
+            deadline: Seconds that each request may take; None takes the client's.
+
+        Raises:
+            InvalidInput: At the `with`: the model keeps no sequences, or takes no such id.
+            ClientError: At the `with`, where the model's metadata is read: as for `infer`.
+        """
+        return InferenceSequence(self, sequence_id, Terms(model, version, priority, deadline))
 
     def shared_memory(
         self,
@@ -216,24 +287,46 @@ class Client:
         try:
             step = next(flow)
             while True:
-                try:
-                    answer = self._do(step)
-                except ClientError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(answer)
+                step = resume(flow, self._outcome(step))
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]  # StopIteration is not generic
         finally:
             flow.close()
 
-    def _do(self, step: Send | Pause) -> Any:
+    def _streamed(self, flow: StreamFlow) -> Generator[Result, None, None]:
+        """The same for a flow that yields results; where this is closed, so is the flow, which cancels the request."""
+        try:
+            step = next(flow)
+            while True:
+                if isinstance(step, Result):
+                    yield step
+                    step = next(flow)
+                else:
+                    step = resume(flow, self._outcome(step))
+        except StopIteration:
+            return
+        finally:
+            flow.close()
+
+    def _outcome(self, step: Step) -> Any:
+        """Does a step: its answer, or the ClientError that came instead."""
+        try:
+            return self._do(step)
+        except ClientError as error:
+            return error
+
+    def _do(self, step: Step) -> Any:
         if isinstance(step, Pause):
             time.sleep(step.seconds)
             return None
         if self._closed:
             raise ClientClosed("this client is closed; make a new one, or do the calls inside of its `with`.")
-        return self._transports[step.endpoint].perform(step.call, step.deadline)
+        if isinstance(step, Receive):
+            return cast(GrpcStream, step.stream).receive()
+        transport = self._transports[step.endpoint]
+        if isinstance(step, Open):
+            return cast(GrpcTransport, transport).open(step.call, step.deadline)
+        return transport.perform(step.call, step.deadline)
 
     def __enter__(self) -> Self:
         return self
@@ -257,127 +350,3 @@ def _in_order(
             yield window.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-class _GrpcTransport:
-    """A gRPC channel: one HTTP/2 connection carries all calls."""
-
-    def __init__(self, endpoint: Endpoint, tls: Tls | None, headers: Mapping[str, str]) -> None:
-        self._endpoint = endpoint
-        self._headers = headers
-        if endpoint.is_secure:
-            credentials = grpc.ssl_channel_credentials(*(tls or Tls()).read())
-            self._channel = grpc.secure_channel(endpoint.authority, credentials, grpc_wire.CHANNEL_OPTIONS)
-        else:
-            self._channel = grpc.insecure_channel(endpoint.authority, grpc_wire.CHANNEL_OPTIONS)
-        self._stub = GRPCInferenceServiceStub(self._channel)
-
-    def perform(self, call: Call[Any], deadline: Deadline) -> Any:
-        method = grpc_wire.METHODS[type(call)]
-        message = method.encode(call)
-        metadata = grpc_wire.encode_metadata(self._headers, call)
-        try:
-            answer = getattr(self._stub, method.name)(message, timeout=deadline.left(), metadata=metadata)
-        except grpc.RpcError as error:
-            raise grpc_wire.error_of(error, deadline, self._endpoint, call) from error
-        except ValueError as error:
-            # How grpc says that another thread has closed the channel.
-            raise ClientClosed(f"this client was closed during the call ({error}).") from error
-        return grpc_wire.decode(answer, self._endpoint, call)
-
-    def close(self) -> None:
-        self._channel.close()
-
-
-class _HttpTransport:
-    """A pool of HTTP/1.1 connections: a call has one for itself, and leaves it to the next."""
-
-    def __init__(self, endpoint: Endpoint, tls: Tls | None, headers: Mapping[str, str]) -> None:
-        self._endpoint = endpoint
-        self._headers = headers
-        self._tls = (tls or Tls()).ssl_context() if endpoint.is_secure else None
-        self._idle: deque[http.client.HTTPConnection] = deque()
-        self._lock = threading.Lock()
-        self._closed = False
-
-    def perform(self, call: Call[Any], deadline: Deadline) -> Any:
-        request = http_wire.encode(call, self._headers)
-        connection = self._connection(call, deadline)
-        try:
-            response = self._exchange(connection, request, deadline)
-        except TimeoutError as error:
-            raise too_late(deadline, self._endpoint, call) from error
-        except (ConnectionError, ssl.SSLError, http.client.IncompleteRead) as error:
-            raise connection_lost(error, self._endpoint, call) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise not_triton(repr(error), self._endpoint, call) from error
-        return http_wire.decode(response, self._endpoint, call)
-
-    def _connection(self, call: Call[Any], deadline: Deadline) -> http.client.HTTPConnection:
-        while (connection := self._pop_idle()) is not None:
-            if not _has_ended(connection.sock):
-                return connection
-            connection.close()
-        connection = self._new_connection(min(CONNECT_TIMEOUT_S, max(deadline.left(), 0.001)))
-        try:
-            connection.connect()
-        except OSError as error:
-            connection.close()
-            if deadline.left() <= 0:
-                raise too_late(deadline, self._endpoint, call) from error
-            raise never_connected(error, self._endpoint, call) from error
-        return connection
-
-    def _pop_idle(self) -> http.client.HTTPConnection | None:
-        with self._lock:
-            # The one used last is the least likely to have been closed by the server.
-            return self._idle.pop() if self._idle else None
-
-    def _new_connection(self, timeout: float) -> http.client.HTTPConnection:
-        host, port = self._endpoint.host, self._endpoint.port
-        if self._tls is None:
-            return http.client.HTTPConnection(host, port, timeout=timeout)
-        return http.client.HTTPSConnection(host, port, timeout=timeout, context=self._tls)
-
-    def _exchange(
-        self, connection: http.client.HTTPConnection, request: http_wire.HttpRequest, deadline: Deadline
-    ) -> http_wire.HttpResponse:
-        """Sends a request and reads the answer; a connection that fails in between is closed, not used again."""
-        finished = False
-        try:
-            connection.sock.settimeout(max(deadline.left(), 0.001))
-            connection.putrequest(request.method, self._endpoint.path + request.path, skip_accept_encoding=True)
-            for name, value in request.headers.items():
-                connection.putheader(name, value)
-            connection.endheaders()
-            for part in request.body:
-                connection.send(part)
-            connection.response_class = partial(response_until, deadline)  # type: ignore[assignment]  # called as it is
-            with connection.getresponse() as answer:
-                body = answer.read()
-                finished = not answer.will_close
-            headers = {name.lower(): value for name, value in answer.getheaders()}
-            return http_wire.HttpResponse(answer.status, headers, body)
-        finally:
-            self._give_back(connection) if finished else connection.close()
-
-    def _give_back(self, connection: http.client.HTTPConnection) -> None:
-        with self._lock:
-            if not self._closed:
-                self._idle.append(connection)
-                return
-        connection.close()
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, deque()
-        for connection in idle:
-            connection.close()
-
-
-def _has_ended(idle: socket.socket) -> bool:
-    """Whether the server has closed a connection on which nothing is awaited: then its end is there to be read."""
-    poll = select.poll()
-    poll.register(idle, select.POLLIN)
-    return bool(poll.poll(0))

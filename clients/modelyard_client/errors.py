@@ -11,6 +11,7 @@ ClientError
 ├── ModelNotFound         the server has no such model or version
 ├── ModelNotReady         the server knows the model and does not serve it now
 ├── InferenceFailed       the server took the request and failed on it
+├── SequenceLost          the server does not hold the sequence's state, or nobody knows what it holds: start again
 ├── UnexpectedAnswer      what answered does not speak Triton's protocol
 ├── IncompatibleModel     the model is not of the kind that this task needs
 └── SharedMemoryFailed    a shared-memory region could not be made or used
@@ -79,6 +80,10 @@ class ModelNotReady(ClientError):
 
 class InferenceFailed(ClientError):
     """The server took the request and failed on it; the message ends with the server's own words."""
+
+
+class SequenceLost(ClientError):
+    """The state of a sequence is gone, or unknown after a failure: start a new one with its history."""
 
 
 class UnexpectedAnswer(ClientError):

@@ -1,7 +1,7 @@
 """A call with its retries, as a flow: what is to be done next, without doing it.
 
-A flow is a generator. It yields a step, `Send` or `Pause`; a driver (client.py blocks, aio.py awaits) does it and sends
-the answer back in, or throws the ClientError that came instead. What the flow returns is the call's answer.
+A flow is a generator. It yields a step, one of `Step`; a driver (client.py blocks, aio.py awaits) does it and sends the
+answer back in, or throws the ClientError that came instead. What the flow returns is the call's answer.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import random
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from modelyard_client.balance import Balancer
-from modelyard_client.calls import Answer, Call, Infer, RegisterRegion
+from modelyard_client.calls import Answer, Call, Infer, InferStream, RegisterRegion
 from modelyard_client.deadline import Deadline
 from modelyard_client.endpoint import Endpoint
 from modelyard_client.errors import (
@@ -51,8 +51,40 @@ class Pause:
     seconds: float
 
 
+class Opened(Protocol):
+    """A stream that a driver has opened."""
+
+    def cancel(self) -> None:
+        """Tells the server to stop, without waiting for it; nothing where the stream has ended."""
+
+
+@dataclass(frozen=True)
+class Open:
+    """Send this call to this server, and answer with the stream of its responses (`Opened`), without waiting."""
+
+    endpoint: Endpoint
+    call: InferStream
+    deadline: Deadline
+
+
+@dataclass(frozen=True)
+class Receive:
+    """Wait for the next message of a stream, and answer with it (`StreamPart`), or None once the stream is over."""
+
+    stream: Opened
+
+
 T = TypeVar("T")
-Flow = Generator[Send | Pause, Any, T]
+Asked = TypeVar("Asked")
+Step = Send | Pause | Open | Receive
+Flow = Generator[Step, Any, T]
+# What makes one attempt to carry a call to a server.
+Attempt = Callable[[Endpoint, Call[Any], Deadline], Flow[T]]
+
+
+def resume(flow: Generator[Asked, Any, Any], outcome: Any) -> Asked:
+    """Goes on with what came of a flow's step, an answer or a ClientError; returns what it asks for next."""
+    return flow.throw(outcome) if isinstance(outcome, ClientError) else flow.send(outcome)
 
 
 @dataclass
@@ -68,6 +100,17 @@ def send(call: Call[Answer], balancer: Balancer, policy: RetryPolicy, deadline: 
     """Sends a call until a server answers it, the policy ends or the deadline passes.
 
     Raises:
+        ClientError: As for `attempt_until`.
+    """
+    return attempt_until(_attempt, call, balancer, policy, deadline)
+
+
+def attempt_until(
+    attempt: Attempt[T], call: Call[Any], balancer: Balancer, policy: RetryPolicy, deadline: Deadline
+) -> Flow[T]:
+    """Makes attempts until one succeeds, the policy ends or the deadline passes.
+
+    Raises:
         ClientError: The failure of the last attempt. Where that one found no server, an earlier attempt's
             ConnectionLost, because only that one says that the request may have run.
     """
@@ -76,11 +119,11 @@ def send(call: Call[Answer], balancer: Balancer, policy: RetryPolicy, deadline: 
         endpoint = balancer.acquire(history.tried, call.sequence_id)
         reachable: bool | None = None
         try:
-            answer = yield from _attempt(endpoint, call, deadline)
+            answer = yield from attempt(endpoint, call, deadline)
             reachable = True
             return answer
         except ClientError as error:
-            reachable = _reached(error)
+            reachable = reached(error)
             failure = error
         finally:
             balancer.release(endpoint, reachable)
@@ -117,11 +160,11 @@ def _send_once(endpoint: Endpoint, call: Call[Answer], deadline: Deadline) -> Fl
     left = deadline.left()
     if left <= 0:
         raise too_late(deadline, endpoint, call)
-    answer = yield Send(endpoint, _within(call, left), deadline)
+    answer = yield Send(endpoint, within(call, left), deadline)
     return cast(Answer, answer)
 
 
-def _within(call: Call[Answer], seconds: float) -> Call[Answer]:
+def within(call: Call[Answer], seconds: float) -> Call[Answer]:
     """The same call, telling Triton how many microseconds the request may wait in the model's queue."""
     if not isinstance(call, Infer):
         return call
@@ -130,7 +173,7 @@ def _within(call: Call[Answer], seconds: float) -> Call[Answer]:
     return cast(Call[Answer], dataclasses.replace(call, request=request))
 
 
-def _reached(error: ClientError) -> bool | None:
+def reached(error: ClientError) -> bool | None:
     """Whether a failure shows that the server can be reached; None where it does not tell."""
     if type(error) in (ServerUnavailable, ConnectionLost):
         return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tritonclient.grpc import model_config_pb2
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -45,6 +47,7 @@ class ModelSignature:
         shape_tensors: The inputs whose values are shapes (TensorRT): they follow rules of their own for the batch.
         sequence: Whether requests belong to sequences (`sequence_batching`).
         decoupled: Whether one request may have none or several answers.
+        correlation: The datatype of the model's CORRID control input, None where it has none.
     """
 
     model: str
@@ -55,6 +58,7 @@ class ModelSignature:
     shape_tensors: frozenset[str] = field(default_factory=frozenset)
     sequence: bool = False
     decoupled: bool = False
+    correlation: str | None = None
 
 
 def signature_of(metadata: ModelMetadata, config: Any) -> ModelSignature:
@@ -73,4 +77,14 @@ def signature_of(metadata: ModelMetadata, config: Any) -> ModelSignature:
         shape_tensors=frozenset(tensor.name for tensor in config.input if tensor.is_shape_tensor),
         sequence=config.HasField("sequence_batching"),
         decoupled=config.model_transaction_policy.decoupled,
+        correlation=_correlation(config),
     )
+
+
+def _correlation(config: Any) -> str | None:
+    controls = (control for tensor in config.sequence_batching.control_input for control in tensor.control)
+    kinds = model_config_pb2.ModelSequenceBatching.Control
+    for control in controls:
+        if control.kind == kinds.CONTROL_SEQUENCE_CORRID:
+            return str(model_config_pb2.DataType.Name(control.data_type)).removeprefix("TYPE_")
+    return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
+from typing import Any, TypeVar
 
 from modelyard_client.balance import Balancer
 from modelyard_client.calls import (
@@ -13,6 +15,7 @@ from modelyard_client.calls import (
     GetConfig,
     GetMetadata,
     Infer,
+    InferStream,
     ModelReady,
     ServerLive,
     ServerReady,
@@ -38,9 +41,14 @@ from modelyard_client.request import (
     Region,
     SharedTensors,
     build_request,
+    check_sequence_id,
+    random_sequence_id,
 )
 from modelyard_client.result import Result, decode_response
 from modelyard_client.retry import RetryPolicy
+from modelyard_client.streams import Stream, StreamFlow, open_stream
+
+T = TypeVar("T")
 
 # How often a server that is not ready is asked again, and how long one may take to answer that question.
 POLL_S = 0.1
@@ -62,6 +70,8 @@ class Operations:
         Deadline(deadline)
         self.endpoints = tuple(endpoints)
         self._balancer = Balancer(endpoints)
+        over_grpc = [endpoint for endpoint in endpoints if endpoint.is_grpc]
+        self._grpc_balancer = self._balancer if len(over_grpc) == len(endpoints) else Balancer(over_grpc)
         self._deadline = deadline
         self._retry = retry
         self._signatures: dict[tuple[str, str], ModelSignature] = {}
@@ -100,16 +110,57 @@ class Operations:
         what the server says now, and so are inputs that the server refuses.
         """
         until = self._until(deadline)
-        signature, is_new = yield from self._signature(model, options.version, until)
+
+        def ask(signature: ModelSignature) -> Flow[Result]:
+            return self._infer(build_request(signature, inputs, options, shared), shared, until)
+
+        return (yield from self._checked(ask, model, options.version, until))
+
+    def stream(self, model: str, inputs: Inputs, options: InferOptions, deadline: float | None) -> StreamFlow:
+        """The same, for any number of responses: yields each as it comes. Closing it cancels the request."""
+        until = self._until(deadline)
+        if not self._grpc_balancer.endpoints:
+            raise InvalidInput(
+                f"streams go over gRPC, and {self.endpoints[0].url} is HTTP: make the client with the URL of the "
+                "server's gRPC port, for example 'grpc://127.0.0.1:8001'.",
+                model=model,
+            )
+
+        def ask(signature: ModelSignature) -> Flow[Stream]:
+            call = InferStream(build_request(signature, inputs, options, streamed=True))
+            return open_stream(call, self._grpc_balancer, self._retry, until)
+
+        with closing((yield from self._checked(ask, model, options.version, until))) as stream:
+            while (response := (yield from stream.next())) is not None:
+                yield decode_response(response, stream.request_id, {})
+
+    def sequence_id(
+        self, model: str, version: str, wanted: int | str | None, deadline: float | None
+    ) -> Flow[int | str]:
+        """The id of a new sequence: the one that is wanted, or a random one that gives it to the least busy server."""
+        signature, _ = yield from self._signature(model, version, self._until(deadline))
+        if not signature.sequence:
+            raise InvalidInput(
+                f"model '{model}' keeps no sequences (its config has no sequence_batching): call it with `infer`.",
+                model=model,
+            )
+        if wanted is not None:
+            check_sequence_id(signature, wanted)
+            return wanted
+        return self._balancer.sequence_id(partial(random_sequence_id, signature))
+
+    def _checked(self, ask: Callable[[ModelSignature], Flow[T]], model: str, version: str, until: Deadline) -> Flow[T]:
+        """Asks with what is known about the model, and once more where the server knows better by now."""
+        signature, is_new = yield from self._signature(model, version, until)
         try:
-            return (yield from self._infer(build_request(signature, inputs, options, shared), shared, until))
+            return (yield from ask(signature))
         except (InvalidInput, ModelNotFound):
             if is_new:
                 raise
-            renewed = yield from self._fetch_signature(model, options.version, until)
+            renewed = yield from self._fetch_signature(model, version, until)
             if renewed == signature:
                 raise
-        return (yield from self._infer(build_request(renewed, inputs, options, shared), shared, until))
+        return (yield from ask(renewed))
 
     def _infer(self, request: InferRequest, shared: SharedTensors, until: Deadline) -> Flow[Result]:
         response = yield from self._send(Infer(request, shared.regions), until)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import secrets
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -149,7 +150,12 @@ NOTHING_SHARED = SharedTensors()
 
 
 def build_request(
-    signature: ModelSignature, inputs: Inputs, options: InferOptions, shared: SharedTensors = NOTHING_SHARED
+    signature: ModelSignature,
+    inputs: Inputs,
+    options: InferOptions,
+    shared: SharedTensors = NOTHING_SHARED,
+    *,
+    streamed: bool = False,
 ) -> InferRequest:
     """Checks the inputs and encodes them.
 
@@ -158,11 +164,14 @@ def build_request(
         inputs: Name -> array, as `checked_array` takes it.
         options: What goes with them.
         shared: The tensors that lie in shared memory already.
+        streamed: Whether any number of answers is taken.
 
     Raises:
         InvalidInput: A name, dtype, shape or option does not fit the model.
     """
     try:
+        _check_arguments(inputs, options)
+        _check_calling(signature, options, streamed)
         return _build_request(signature, inputs, options, shared)
     except InvalidInput as error:
         error.model, error.request_id = signature.model, options.request_id
@@ -172,10 +181,8 @@ def build_request(
 def _build_request(
     signature: ModelSignature, inputs: Inputs, options: InferOptions, shared: SharedTensors
 ) -> InferRequest:
-    _check_arguments(inputs, options)
     check_names(signature, "input", [*inputs, *shared.inputs], signature.inputs)
     _check_missing(signature, {*inputs, *shared.inputs})
-    _check_calling(signature, options)
     tensors = (*_encoded_inputs(signature, inputs), *shared.inputs.values())
     _check_batches(signature, tensors)
     return InferRequest(
@@ -230,17 +237,48 @@ def _check_missing(signature: ModelSignature, given: Collection[str]) -> None:
         raise InvalidInput(f"model '{signature.model}' also needs the inputs {', '.join(missing)}; got {got}.")
 
 
-def _check_calling(signature: ModelSignature, options: InferOptions) -> None:
-    if signature.decoupled:
+def _check_calling(signature: ModelSignature, options: InferOptions, streamed: bool) -> None:
+    if signature.decoupled and not streamed:
         raise InvalidInput(
-            f"model '{signature.model}' is decoupled: it streams any number of answers to a request, and this client "
-            "takes exactly one. Call it through tritonclient.grpc's stream."
+            f"model '{signature.model}' is decoupled: it gives any number of responses to a request. Take them one by "
+            "one with `stream` instead of `infer`."
         )
     if signature.sequence and not options.sequence_id:
         raise InvalidInput(
-            f"model '{signature.model}' serves sequences: pass sequence_id, and sequence_start and sequence_end with "
-            "the first and the last request."
+            f"model '{signature.model}' serves sequences: use `sequence`, or pass sequence_id, and sequence_start and "
+            "sequence_end with the first and the last request."
         )
+    if signature.sequence:
+        check_sequence_id(signature, options.sequence_id)
+
+
+def check_sequence_id(signature: ModelSignature, sequence_id: int | str) -> None:
+    """Raises InvalidInput for an id of which the model would see something else: Triton does not check it."""
+    correlation = signature.correlation
+    if isinstance(sequence_id, str):
+        if correlation not in (None, "STRING"):
+            raise InvalidInput(
+                f"sequence_id is the str '{sequence_id}', model '{signature.model}' takes {correlation} (its control "
+                "input CORRID): pass a positive integer."
+            )
+    elif not 0 < sequence_id <= largest_sequence_id(signature):
+        raise InvalidInput(
+            f"sequence_id is {sequence_id}; model '{signature.model}' takes "
+            + ("a str." if correlation == "STRING" else f"integers from 1 to {largest_sequence_id(signature)}.")
+        )
+
+
+def random_sequence_id(signature: ModelSignature) -> int | str:
+    """An id that no other client has."""
+    largest = largest_sequence_id(signature)
+    return 1 + secrets.randbelow(largest) if largest else secrets.token_hex(16)
+
+
+def largest_sequence_id(signature: ModelSignature) -> int:
+    """The largest integer that the model takes as the id of a sequence; 0 where it takes none."""
+    # gRPC carries it as a signed integer of 64 bits.
+    limits = {"STRING": 0, "INT32": 2**31 - 1, "UINT32": 2**32 - 1}
+    return limits.get(signature.correlation or "", 2**63 - 1)
 
 
 def _encoded_inputs(signature: ModelSignature, inputs: Inputs) -> Iterator[InputTensor]:

@@ -29,6 +29,14 @@ class InferResponse:
     outputs: tuple[OutputTensor, ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class StreamPart:
+    """One message of a stream: a response, the sign that it was the last, or both."""
+
+    response: InferResponse | None
+    is_final: bool
+
+
 class Result(Mapping[str, Array]):
     """The outputs of one request, by name: read-only views of the answer, of which `.copy()` makes a writable array.
 

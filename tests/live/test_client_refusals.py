@@ -19,6 +19,7 @@ from modelyard_client.errors import (
     InvalidInput,
     ModelNotFound,
     ModelNotReady,
+    SequenceLost,
     ServerBusy,
     ServerUnavailable,
     UnexpectedAnswer,
@@ -80,8 +81,8 @@ def test_sequence_model_asks_for_a_sequence(client: Client) -> None:
 
 
 def test_request_of_an_unknown_sequence_is_refused_by_the_server(client: Client) -> None:
-    """What only the server can know comes back as its own words."""
-    with pytest.raises(InvalidInput, match=r"refused the request: .*START flag"):
+    """What only the server can know comes back with its own words, and with what probably happened."""
+    with pytest.raises(SequenceLost, match=r"does not know sequence 999 .*START flag.*restarted"):
         client.infer("counter", {"number": np.ones((1, 1), np.int32)}, sequence_id=999)
 
 

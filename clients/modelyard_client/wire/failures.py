@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from modelyard_client.calls import Call, RegisterRegion, UnregisterRegion
+from modelyard_client.calls import Call, InferStream, RegisterRegion, UnregisterRegion
 from modelyard_client.deadline import Deadline
 from modelyard_client.endpoint import Endpoint
 from modelyard_client.errors import (
@@ -18,6 +18,7 @@ from modelyard_client.errors import (
     InvalidInput,
     ModelNotFound,
     ModelNotReady,
+    SequenceLost,
     ServerBusy,
     ServerUnavailable,
     SharedMemoryFailed,
@@ -26,6 +27,19 @@ from modelyard_client.errors import (
 
 # Triton puts it before some messages; the error carries the id itself.
 REQUEST_ID_PREFIX = re.compile(r"^\[request id: [^\]]*\] ")
+
+
+# Triton's words about a request whose sequence it has dropped; the second where it waited too long for a slot.
+_SEQUENCE_LOST = re.compile(r"must specify the START flag|timeout of the corresponding sequence has been expired")
+# In a stream an error is a message without a status: its words have to tell. What is not here came from the model.
+_STREAM_STATUSES = {
+    r"^Request for unknown model": "NOT_FOUND",
+    r"^Exceeds maximum queue size|^Request timeout expired|^Server is stopping|is not ready$": "UNAVAILABLE",
+    r"^inference request .*(model '|batch-size)|^inference input .* data-type": "INVALID_ARGUMENT",
+    r"^unexpected (shape for input|inference (in|out)put)": "INVALID_ARGUMENT",
+    r"^expected (number of inputs|\d+ inputs)": "INVALID_ARGUMENT",
+    r"timeout of the corresponding sequence|conflicts with in-flight sequence": "INVALID_ARGUMENT",
+}
 
 
 def failed(kind: type[ClientError], sentence: str, endpoint: Endpoint, call: Call[Any]) -> ClientError:
@@ -57,13 +71,30 @@ def connection_lost(reason: object, endpoint: Endpoint, call: Call[Any]) -> Clie
 
 def too_late(deadline: Deadline, endpoint: Endpoint, call: Call[Any]) -> ClientError:
     """The deadline passed while the server held the request."""
+    what = "the stream did not end at" if isinstance(call, InferStream) else "no answer from"
+    where = ", or whether other sequences hold all of the model's slots" if call.sequence_id else ""
     return failed(
         DeadlineExceeded,
-        f"no answer from {endpoint.url} within the deadline of {deadline.seconds:g} s: pass a longer deadline, "
-        "or see whether the server is overloaded.",
+        f"{what} {endpoint.url} within the deadline of {deadline.seconds:g} s: pass a longer deadline, "
+        f"or see whether the server is overloaded{where}.",
         endpoint,
         call,
     )
+
+
+def in_mid_stream(error: ClientError, received: int) -> ClientError:
+    """The same failure, saying how far the stream had come where its caller may wonder."""
+    if not isinstance(error, ConnectionLost | DeadlineExceeded):
+        return error
+    came = f"{received or 'No'} response{'' if received == 1 else 's'} had come before."
+    return type(error)(f"{error} {came}", url=error.url, model=error.model, request_id=error.request_id)
+
+
+def refused_in_stream(words: str, endpoint: Endpoint, call: Call[Any]) -> ClientError:
+    """The error for an error message in a stream."""
+    bare = REQUEST_ID_PREFIX.sub("", words).strip()
+    status = next((status for pattern, status in _STREAM_STATUSES.items() if re.search(pattern, bare)), "INTERNAL")
+    return refused(status, words, endpoint, call)
 
 
 def not_triton(reason: object, endpoint: Endpoint, call: Call[Any]) -> ClientError:
@@ -94,6 +125,8 @@ def refused(status: str, words: str, endpoint: Endpoint, call: Call[Any]) -> Cli
         return _shared_memory(words, endpoint, call)
     if is_tritons and ("has no available versions" in words or "is not ready" in words):
         return _not_ready(words, endpoint, call)
+    if call.sequence_id and is_tritons and _SEQUENCE_LOST.search(words):
+        return _sequence_lost(words, endpoint, call)
     return _REFUSALS.get(status, _failed_on_it)(words, endpoint, call)
 
 
@@ -109,6 +142,15 @@ def _not_ready(words: str, endpoint: Endpoint, call: Call[Any]) -> ClientError:
         "loading; the server's log says why one failed."
     )
     return failed(ModelNotReady, sentence, endpoint, call)
+
+
+def _sequence_lost(words: str, endpoint: Endpoint, call: Call[Any]) -> ClientError:
+    sentence = (
+        f"{endpoint.url} does not know sequence {call.sequence_id!r} ({words}): it ended, it was idle for longer than "
+        "the model's max_sequence_idle_microseconds, the model was loaded anew, or the server was restarted. Start a "
+        "new sequence with its history."
+    )
+    return failed(SequenceLost, sentence, endpoint, call)
 
 
 def _not_found(words: str, endpoint: Endpoint, call: Call[Any]) -> ClientError:

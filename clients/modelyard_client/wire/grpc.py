@@ -16,8 +16,16 @@ from modelyard_client.endpoint import CONNECT_TIMEOUT_S, Endpoint
 from modelyard_client.errors import ClientClosed, ClientError, InvalidInput
 from modelyard_client.metadata import ModelMetadata, TensorSpec
 from modelyard_client.request import InferRequest, Parameter
-from modelyard_client.result import InferResponse, OutputTensor
-from modelyard_client.wire.failures import connection_lost, failed, never_connected, not_triton, refused, too_late
+from modelyard_client.result import InferResponse, OutputTensor, StreamPart
+from modelyard_client.wire.failures import (
+    connection_lost,
+    failed,
+    never_connected,
+    not_triton,
+    refused,
+    refused_in_stream,
+    too_late,
+)
 
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -35,6 +43,10 @@ CHANNEL_OPTIONS = (
     # In spite of its name, how long one attempt to connect may take.
     ("grpc.min_reconnect_backoff_ms", int(CONNECT_TIMEOUT_S * 1000)),
 )
+
+# One request, many responses: on the wire no other than the declared method, of which it uses the half it needs. That
+# saves a thread, or a task, that sends requests for each stream.
+STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 
 # A protobuf message is smaller than 2 GiB; the rest is room for names and shapes.
 MAX_CONTENT_BYTES = 2**31 - 2**20
@@ -108,6 +120,37 @@ def _decode_infer(message: Any) -> InferResponse:
     return InferResponse(message.model_name, message.model_version, message.id, outputs)
 
 
+def _encode_stream(request: InferRequest) -> Any:
+    """The same, asking for a sign after the last response: a stream that breaks off is not taken for a whole one."""
+    message = encode_infer(request)
+    message.parameters["triton_enable_empty_final_response"].bool_param = True
+    return message
+
+
+def stream_method(channel: Any) -> Any:
+    """What starts a stream on a channel of either kind: message -> call."""
+    return channel.unary_stream(
+        STREAM_METHOD,
+        request_serializer=pb.ModelInferRequest.SerializeToString,
+        response_deserializer=pb.ModelStreamInferResponse.FromString,
+    )
+
+
+def decode_part(message: Any, endpoint: Endpoint, call: Call[Any]) -> StreamPart:
+    """What a `ModelStreamInferResponse` says.
+
+    Raises:
+        ClientError: The typed error for an error message.
+    """
+    if message.error_message:
+        raise refused_in_stream(message.error_message, endpoint, call)
+    answer = message.infer_response
+    is_final = answer.parameters["triton_final_response"].bool_param
+    # The sign that ends a decoupled stream has no outputs.
+    response = decode(answer, endpoint, call) if answer.outputs or not is_final else None
+    return StreamPart(response, is_final)
+
+
 def decode(message: Any, endpoint: Endpoint, call: Call[Any]) -> Any:
     """The answer to a call.
 
@@ -153,6 +196,7 @@ METHODS: dict[type[Call[Any]], Method] = {
         lambda answer: answer.config,
     ),
     calls.Infer: Method("ModelInfer", lambda call: encode_infer(call.request), _decode_infer),
+    calls.InferStream: Method("ModelStreamInfer", lambda call: _encode_stream(call.request), _decode_infer),
     calls.RegisterRegion: Method(
         "SystemSharedMemoryRegister",
         lambda call: pb.SystemSharedMemoryRegisterRequest(name=call.name, key=call.key, byte_size=call.size),
