@@ -1,8 +1,8 @@
 """Reads the weights out of a model.bin as CTranslate2 writes it; nothing in it is code.
 
 The layout (version 6, little-endian; `ctranslate2/specs/model_spec.py`, `ModelSpec._serialize`): version, name and
-revision of the specification, then each variable as name, rank, sizes, number of its type and its bytes, then names that
-stand for other names. A string is its length with a final zero, in two bytes, and its characters.
+revision of the specification, then each variable as name, rank, sizes, number of its type and its bytes, then names
+that stand for other names. A string is its length with a final zero, in two bytes, and its characters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the voice activity detector comes from: silero-vad 6.2.3 (MIT), weights and graph as its authors publish them."""
+"""Where the voice activity detector comes from: silero-vad 6.2.3 (MIT), the graph as its authors publish it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from modelyard_build.packages import Wheel
 
 _PACKAGE = Wheel("silero-vad", "6.2.3")
 
-WEIGHTS = PinnedAsset(
-    _PACKAGE,
-    "silero_vad/data/silero_vad_16k.safetensors",
-    "c59271c284ae9c8335d795d60e0bfdb71aaaceec578d9bd9ffc1b8153c319ea1",
-)
 # One chunk of each of several voices at a time; the state goes in and comes out.
 GRAPH = PinnedAsset(
     _PACKAGE,
     "silero_vad/data/silero_vad_16k_op15.onnx",
     "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49",
 )
-ASSETS: dict[str, Asset] = {"silero weights": WEIGHTS}
+ASSETS: dict[str, Asset] = {"silero graph": GRAPH}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from modelyard_build.model import Arrays
+from modelyard_build.model import Array, Arrays
 from modelyard_build.nets import ctranslate2_file
 from modelyard_build.nets.whisper_assets import WEIGHTS
 
@@ -57,7 +57,7 @@ class Attention(nn.Module):
 
 
 def _heads(states: Tensor) -> Tensor:
-    return states.unflatten(-1, (-1, HEAD_SIZE)).transpose(-3, -2)
+    return states.view(*states.shape[:-1], -1, HEAD_SIZE).transpose(-3, -2)
 
 
 class Layer(nn.Module):
@@ -133,7 +133,7 @@ class Encoder(nn.Module):
         self.layer_norm = nn.LayerNorm(width)
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        """float [batch, mels, 2 * frames] -> float [batch, frames, width]."""
+        """The states of 30 s: float [batch, mels, 2 * frames] -> float [batch, frames, width]."""
         states = functional.gelu(self.conv2(functional.gelu(self.conv1(log_mel))))
         states = states.transpose(1, 2) + self.embed_positions.weight
         for layer in self.layers:
@@ -187,14 +187,14 @@ class Decoder(nn.Module):
 
 
 class CrossCache(nn.Module):
-    """What every token of a window attends to, computed once: keys and values of the encoder's states for each layer."""
+    """What every token of a window attends to, computed once: each layer's keys and values of the encoder's states."""
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
         self.layers = nn.ModuleList(cast(DecoderLayer, layer).encoder_attn for layer in decoder.layers)
 
     def forward(self, states: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """float [windows, frames, width] -> keys and values of each layer, as `DecoderLayer.forward` takes them."""
+        """From float [windows, frames, width] keys and values of each layer, as `DecoderLayer.forward` takes them."""
         layers = [cast(Attention, layer) for layer in self.layers]
         return [layer.keys(states).contiguous() for layer in layers], [layer.values(states) for layer in layers]
 
@@ -242,12 +242,12 @@ _NORMS = {
 }
 
 
-def _of_layer(name: str, array: Arrays | object) -> Arrays:
+def _of_layer(name: str, array: Array) -> Arrays:
     place, _, kind = name.rpartition("/")
     if place in _NORMS:
-        return {f"{_NORMS[place]}.{_NORM[kind]}": array}  # type: ignore[dict-item]
+        return {f"{_NORMS[place]}.{_NORM[kind]}": array}
     names = _JOINED[place]
-    parts = zip(names, array.reshape(len(names), -1, *array.shape[1:]), strict=True)  # type: ignore[union-attr]
+    parts = zip(names, array.reshape(len(names), -1, *array.shape[1:]), strict=True)
     # Whisper's keys have no bias; CTranslate2 stores zeros for it.
     return {f"{key}.{kind}": part for key, part in parts if not (kind == "bias" and key.endswith("k_proj"))}
 
@@ -255,9 +255,8 @@ def _of_layer(name: str, array: Arrays | object) -> Arrays:
 def encoder_of(state: Mapping[str, Tensor]) -> Encoder:
     """The encoder with its weights, in eval mode."""
     own = _below("encoder.", state)
-    encoder = Encoder(
-        _layers(own), *reversed(own["layers.0.fc1.weight"].shape), own["conv1.weight"].shape[1], len(own[_POSITIONS])
-    )
+    inner, width = own[_INNER].shape
+    encoder = Encoder(_layers(own), width, inner, own["conv1.weight"].shape[1], len(own[_POSITIONS]))
     encoder.load_state_dict(own)
     return encoder.eval()
 
@@ -265,13 +264,13 @@ def encoder_of(state: Mapping[str, Tensor]) -> Encoder:
 def decoder_of(state: Mapping[str, Tensor]) -> Decoder:
     """The decoder with its weights, in eval mode."""
     own = _below("decoder.", state)
-    sizes = own["layers.0.fc1.weight"].shape
-    decoder = Decoder(_layers(own), sizes[1], sizes[0], len(own["embed_tokens.weight"]), len(own[_POSITIONS]))
+    inner, width = own[_INNER].shape
+    decoder = Decoder(_layers(own), width, inner, len(own["embed_tokens.weight"]), len(own[_POSITIONS]))
     decoder.load_state_dict(own)
     return decoder.eval()
 
 
-_POSITIONS = "embed_positions.weight"
+_POSITIONS, _INNER = "embed_positions.weight", "layers.0.fc1.weight"
 
 
 def _below(half: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

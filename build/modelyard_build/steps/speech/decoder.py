@@ -1,0 +1,334 @@
+"""The encoder's states to timed segments of text: Whisper's decoder, a model for Triton's Python backend.
+
+The loop over the tokens runs here, with the keys and values of earlier tokens beside it: as tensors of requests they
+would pass from process to process for each token, 36 MB of them for a window of 30 s. Windows that Triton batched run
+together, a row for each hypothesis; a window that is done leaves the batch. ONNX Runtime takes numpy's arrays as they
+are, without copying them.
+
+A window is decoded as openai-whisper does: the most probable tokens, or a beam; where the text repeats itself or is
+improbable, again with lots drawn at rising temperatures (the same lots each time, so that the same sound gives the same
+text). What is probably silence gives no text.
+
+The version folder holds `cross.onnx`, `token.onnx`, `tokenizer.json` and `decoding.json`, the vocabulary's special
+numbers. Reads from config.pbtxt's `parameters`:
+
+- `beam_size`: hypotheses of a request that asks for no number; 1 takes the most probable token each time.
+- `max_beam_size`, `max_tokens`: the most that a request may ask for; without being asked, `max_tokens` are written.
+- `temperatures`: in the order in which they are tried, the first being 0.
+- `compression_ratio_threshold`, `logprob_threshold`: a text that compresses better, or is less probable (mean log
+  probability of its tokens), is decoded again.
+- `no_speech_threshold`: where silence is more probable than this and the text is below `logprob_threshold`, there is
+  no text.
+- `intra_op_thread_count`: threads of ONNX Runtime; 0 takes every core.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import triton_python_backend_utils as pb_utils
+from tokenizers import Tokenizer
+
+from .rules import Tokens, compression_ratio, log_softmax, segments
+from .search import Beam, Greedy, Search, Transcript
+
+# Asking Triton whether a request was given up costs 0.1 ms, a token 30.
+ASKED_EVERY_TOKENS = 4
+
+
+Array = npt.NDArray[Any]
+Arrays = dict[str, Array]
+
+
+class InvalidRequest(ValueError):
+    """What a request got wrong; the message is its answer."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The step's parameters; see the head of this file."""
+
+    beam_size: int
+    max_beam_size: int
+    max_tokens: int
+    temperatures: tuple[float, ...]
+    compression_ratio_threshold: float
+    logprob_threshold: float
+    no_speech_threshold: float
+
+
+@dataclass
+class Window:
+    """One request under way.
+
+    Attributes:
+        states: of the encoder, float32 [frames, width].
+        seconds: how long the sound is.
+        language: its token, or None where it is to be found out.
+        beam_size: hypotheses.
+        max_tokens: at most so many are written.
+        is_cancelled: whether the caller has given up.
+        no_speech: the probability of silence.
+        transcript: what was written so far, at the last temperature that was tried.
+        cancelled: whether the work on it was stopped.
+    """
+
+    states: Array
+    seconds: float
+    language: int | None
+    beam_size: int
+    max_tokens: int
+    is_cancelled: Callable[[], bool]
+    no_speech: float = 0.0
+    transcript: Transcript | None = None
+    cancelled: bool = False
+
+
+class Cache:
+    """Keys and values of the windows in a batch: of their sound, and of the tokens so far."""
+
+    def __init__(self, cross: onnxruntime.InferenceSession, token: onnxruntime.InferenceSession, states: Array) -> None:
+        self._token = token
+        self._outputs = [each.name for each in token.get_outputs()]
+        names = [each.name for each in cross.get_outputs()]
+        self._cross: Arrays = dict(zip(names, cross.run(names, {"states": states}), strict=True))
+        self._past: Arrays = {
+            each.name: np.zeros([1 if isinstance(size, str) else size for size in each.shape], np.float32)
+            for each in token.get_inputs()
+            if each.name.startswith(("key_", "value_"))
+        }
+        # Nothing before the first token.
+        for name, array in self._past.items():
+            empty = np.repeat(array, len(states), 0)
+            self._past[name] = empty[..., :0] if name.startswith("key_") else empty[..., :0, :]
+
+    def run(self, tokens: Array) -> Array:
+        """The logits after new tokens, int64 [windows, beams, new]: float32 [windows, beams, vocabulary]."""
+        found = self._token.run(self._outputs, {"tokens": tokens, **self._past, **self._cross})
+        named = dict(zip(self._outputs, found, strict=True))
+        logits: Array = named.pop("logits")
+        self._past = {name.removeprefix("new_"): array for name, array in named.items()}
+        return logits
+
+    def widened(self, beams: int) -> None:
+        """Every hypothesis begins as the first one."""
+        self._past = {name: np.repeat(array, beams, 1) for name, array in self._past.items()}
+
+    def continued(self, windows: Array, parents: Array) -> None:
+        """Keeps some windows, and in each the hypotheses that are continued: int64 [kept], [kept, beams]."""
+        if len(windows) < len(next(iter(self._cross.values()))):
+            self._cross = {name: array[windows] for name, array in self._cross.items()}
+        elif (parents == np.arange(parents.shape[1])).all():
+            return
+        self._past = {name: array[windows[:, None], parents] for name, array in self._past.items()}
+
+
+class TritonPythonModel:
+    """One instance of the step."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Reads the parameters, the graphs and the vocabulary.
+
+        Args:
+            args: Triton's description of the instance.
+        """
+        parameters = json.loads(args["model_config"])["parameters"]
+        self.settings = _settings(parameters)
+        folder = Path(args["model_repository"]) / args["model_version"]
+        self.tokens = Tokens.read(folder / "decoding.json")
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = int(_number(parameters, "intra_op_thread_count"))
+        self.cross, self.token = (
+            onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
+            for name in ("cross.onnx", "token.onnx")
+        )
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Decodes the windows of all requests, those of equal beams together; a bad request fails alone.
+
+        Args:
+            requests: each with `states`, FP32 [1, frames, width]; `seconds`, FP32 [1, 1]; and as it likes `language`,
+                BYTES [1, 1], `beam_size` and `max_tokens`, INT32 [1, 1].
+
+        Returns:
+            A response for each: `start` and `end` FP32, `text` BYTES [1, segments], and `language` BYTES [1, 1].
+        """
+        read = [self._read(request) for request in requests]
+        windows = [item for item in read if isinstance(item, Window)]
+        for _, group in groupby(sorted(windows, key=_beams), key=_beams):
+            self._decode(list(group))
+        return [self._response(item) for item in read]
+
+    def _read(self, request: Any) -> Window | InvalidRequest:
+        try:
+            return Window(
+                states=_input(request, "states"),
+                seconds=float(_input(request, "seconds").reshape(-1)[0]),
+                language=self._language(request),
+                beam_size=_asked(request, "beam_size", self.settings.beam_size, self.settings.max_beam_size),
+                max_tokens=_asked(request, "max_tokens", self.settings.max_tokens, self.settings.max_tokens),
+                is_cancelled=request.is_cancelled,
+            )
+        except InvalidRequest as error:
+            return error
+
+    def _language(self, request: Any) -> int | None:
+        asked = pb_utils.get_input_tensor_by_name(request, "language")
+        code = asked.as_numpy().reshape(-1)[0].decode(errors="replace") if asked else ""
+        if code and code not in self.tokens.languages:
+            raise InvalidRequest(
+                f"language is {code!r}, expected a code such as {', '.join(list(self.tokens.languages)[:6])}, or "
+                "nothing to have it found out."
+            )
+        return self.tokens.languages[code] if code else None
+
+    def _decode(self, windows: list[Window]) -> None:
+        """Fills in the transcripts, temperature after temperature, until they can be believed."""
+        for temperature in self.settings.temperatures:
+            windows = [window for window in windows if not window.cancelled and not self._believed(window)]
+            if windows:
+                self._decode_at(temperature, windows)
+
+    def _believed(self, window: Window) -> bool:
+        if window.transcript is None:
+            return False
+        if window.no_speech > self.settings.no_speech_threshold:
+            return True  # silence, or a text that is probable enough
+        ratio = compression_ratio(self._text(window.transcript.tokens))
+        return (
+            ratio <= self.settings.compression_ratio_threshold
+            and window.transcript.log_probability >= self.settings.logprob_threshold
+        )
+
+    def _decode_at(self, temperature: float, windows: list[Window]) -> None:
+        cache = Cache(self.cross, self.token, np.concatenate([window.states for window in windows]))
+        logits = self._prompt(cache, windows)
+        searches = [self._search(temperature, window) for window in windows]
+        if searches[0].width > 1:
+            cache.widened(searches[0].width)
+            logits = np.repeat(logits, searches[0].width, 1)
+        open_ = list(range(len(windows)))
+        asked = 0
+        while open_:
+            chosen = [searches[place].advance(logits[row]) for row, place in enumerate(open_)]
+            asked += 1
+            if asked % ASKED_EVERY_TOKENS == 0:
+                for place in open_:
+                    windows[place].cancelled = windows[place].is_cancelled()
+            kept = [
+                row for row, place in enumerate(open_) if not searches[place].done() and not windows[place].cancelled
+            ]
+            open_ = [open_[row] for row in kept]
+            if open_:
+                cache.continued(np.array(kept), np.stack([chosen[row][1] for row in kept]))
+                logits = cache.run(np.stack([chosen[row][0] for row in kept])[..., None])
+        for window, search in zip(windows, searches, strict=True):
+            if not window.cancelled:
+                window.transcript = search.best()
+
+    def _prompt(self, cache: Cache, windows: Sequence[Window]) -> Array:
+        """Runs the start, which says whether there is speech and in which language, and the rest of the prompt."""
+        logits = cache.run(np.full((len(windows), 1, 1), self.tokens.start))[:, 0]
+        languages = np.array(list(self.tokens.languages.values()))
+        found = languages[logits[:, languages].argmax(1)]
+        for window, row, language in zip(windows, log_softmax(logits), found, strict=True):
+            window.no_speech = float(np.exp(row[self.tokens.no_speech]))
+            window.language = int(language) if window.language is None else window.language
+        rest = [[[window.language, self.tokens.transcribe]] for window in windows]
+        return cache.run(np.array(rest, np.int64))
+
+    def _search(self, temperature: float, window: Window) -> Search:
+        if temperature:
+            return Greedy(self.tokens, window.max_tokens, temperature)
+        if window.beam_size > 1:
+            return Beam(self.tokens, window.max_tokens, window.beam_size)
+        return Greedy(self.tokens, window.max_tokens)
+
+    def _text(self, tokens: Sequence[int]) -> str:
+        words = [token for token in tokens if token < self.tokens.end]
+        return str(self.tokenizer.decode(words, skip_special_tokens=True)).strip()
+
+    def _response(self, item: Window | InvalidRequest) -> Any:
+        if isinstance(item, InvalidRequest):
+            return _error(str(item), pb_utils.TritonError.INVALID_ARG)
+        if item.cancelled or item.transcript is None:
+            return _error("the request was cancelled while it was decoded", pb_utils.TritonError.CANCELLED)
+        found = [] if self._is_silence(item) else segments(item.transcript.tokens, self.tokens, item.seconds)
+        code = next(code for code, token in self.tokens.languages.items() if token == item.language)
+        return pb_utils.InferenceResponse(
+            [
+                pb_utils.Tensor("start", np.array([[start for start, _, _ in found]], np.float32)),
+                pb_utils.Tensor("end", np.array([[end for _, end, _ in found]], np.float32)),
+                pb_utils.Tensor(
+                    "text", np.array([self._text(words).encode() for _, _, words in found], np.object_).reshape(1, -1)
+                ),
+                pb_utils.Tensor("language", np.array([[code.encode()]], np.object_)),
+            ]
+        )
+
+    def _is_silence(self, window: Window) -> bool:
+        assert window.transcript is not None  # noqa: S101  # decoded
+        return (
+            window.no_speech > self.settings.no_speech_threshold
+            and window.transcript.log_probability < self.settings.logprob_threshold
+        )
+
+
+def _beams(window: Window) -> int:
+    return window.beam_size
+
+
+def _error(message: str, code: Any) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+
+
+def _input(request: Any, name: str) -> Array:
+    array: Array = pb_utils.get_input_tensor_by_name(request, name).as_numpy()
+    if not np.isfinite(array).all():
+        raise InvalidRequest(f"{name} holds NaN or infinity. See what it was computed from.")
+    return array
+
+
+def _asked(request: Any, name: str, usual: int, most: int) -> int:
+    """An optional number of a request."""
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    value = usual if tensor is None else int(tensor.as_numpy().reshape(-1)[0])
+    if not 1 <= value <= most:
+        raise InvalidRequest(f"{name} is {value}, expected 1 to {most}.")
+    return value
+
+
+def _settings(parameters: Mapping[str, Mapping[str, str]]) -> Settings:
+    stated = parameters.get("temperatures", {}).get("string_value", "")
+    try:
+        temperatures = tuple(float(each) for each in stated.split(","))
+    except ValueError:
+        temperatures = ()
+    if not temperatures or temperatures[0] != 0 or min(temperatures) < 0:
+        raise ValueError(
+            f"parameters {{ key: 'temperatures' }} is {stated!r}, expected numbers with commas between them, the first "
+            "being 0. Mend it in config.pbtxt."
+        )
+    whole = {name: int(_number(parameters, name)) for name in ("beam_size", "max_beam_size", "max_tokens")}
+    names = ("compression_ratio_threshold", "logprob_threshold", "no_speech_threshold")
+    return Settings(temperatures=temperatures, **whole, **{name: _number(parameters, name) for name in names})  # type: ignore[arg-type]
+
+
+def _number(parameters: Mapping[str, Mapping[str, str]], name: str) -> float:
+    """A number out of config.pbtxt's parameters; a load error names what is wrong with it."""
+    value = parameters.get(name, {}).get("string_value", "")
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(
+            f"parameters {{ key: {name!r} }} is {value!r}, expected a number as string_value. Mend it in config.pbtxt."
+        ) from None
