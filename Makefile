@@ -8,11 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint lint-mutations env bench gpu-check clean
+.PHONY: demo systems test test-slow lint lint-mutations env bench gpu-check clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   build and verify two text systems, serve them, send real texts, measure, stop"
+	@echo "make systems   build, verify, serve and ask every system, and print one table (half an hour on two cores)"
 	@echo "make test   everything that must pass: lint, types, import contracts, tests on the embedded Triton"
 	@echo "make test-slow   the tests that take minutes or gigabytes: real weights, 24 architectures, a graph over 2 GB"
 	@echo "make lint   ruff, mypy, the import contracts, and modelyard lint on our own model_repository/"
@@ -29,6 +30,9 @@ $(STAMP): pyproject.toml constraints.txt scripts/bootstrap.py
 
 demo: $(STAMP)
 	@$(BIN)/modelyard demo
+
+systems: $(STAMP)
+	@$(BIN)/modelyard systems
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -57,7 +57,7 @@ def verify_python_model(model: PythonModel, served: Served, files: Mapping[str, 
     Raises:
         VerificationFailed: naming the output and the first item that differs.
     """
-    if any(tensor.padding for tensor in model.outputs):
+    if model.decoupled or any(tensor.padding for tensor in model.outputs):
         _check_alone(model, served, files)
     sets = [model.examples(files, min(items, model.verified_items)), *(model.corners(files) if model.corners else [])]
     proofs = [_verify_step(model, served, files, inputs) for inputs in sets]
@@ -104,12 +104,19 @@ def _check_equal(model: PythonModel, tensor: Tensor, expected: Array, answer: Ar
 
 
 def _check_alone(model: PythonModel, served: Served, files: Mapping[str, Path]) -> None:
-    """A single item is joined with nothing: what it is filled up with must be the reference's, too."""
-    for number in range(ALONE):
-        inputs = {name: array[number : number + 1] for name, array in model.examples(files, ALONE).items()}
+    """A single item is joined with nothing: its padding, and the number of its responses, must be the reference's."""
+    count = min(ALONE, model.verified_items)
+    examples = model.examples(files, count)
+    for number in range(count):
+        inputs = {name: array[number : number + 1] for name, array in examples.items()}
         reference, answers = model.reference(files, inputs), served.infer(model.name, inputs, "grpc")
         for tensor in model.outputs:
             expected, answer = reference[tensor.name][0], answers[tensor.name][0]
+            if model.decoupled and len(expected) != len(answer):
+                raise VerificationFailed(
+                    f"{model.name}: item {number} is answered by {len(answer)} responses; its reference has "
+                    f"{len(expected)}."
+                )
             if tensor.padding and not np.array_equal(expected, answer):
                 raise VerificationFailed(
                     f"{model.name}: output {tensor.name!r} differs from its reference for item {number} alone: it ends "
@@ -218,4 +225,10 @@ def evaluate(
                 f"{lost:.2f} points are lost; of {len(truth)} items the class {quality.name} allows {allowed:.2f}."
             )
     details = dict(evaluation.details(answers, truth)) if evaluation.details else {}
-    return {**figures, "items": len(truth), "data_sha256": evaluation.data_sha256, "details": details}
+    return {
+        **figures,
+        "losses": sorted(evaluation.losses),
+        "items": len(truth),
+        "data_sha256": evaluation.data_sha256,
+        "details": details,
+    }

@@ -190,7 +190,12 @@ def candidate_key(candidate: Candidate, artefact: str) -> str:
 
 
 def _hashes(files: Iterable[Path]) -> dict[str, str]:
-    return {path.relative_to(ROOT).as_posix(): sha256_of(path) for path in sorted(files)}
+    return {_known_as(path): sha256_of(path) for path in sorted(files)}
+
+
+def _known_as(path: Path) -> str:
+    """A source's path inside the package; of a step of people's own, which may lie anywhere, its name."""
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
 
 
 def _hash(*decisive: Any) -> str:

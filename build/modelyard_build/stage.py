@@ -18,7 +18,7 @@ import numpy as np
 
 from modelyard_build.assets import cache_dir, fetch
 from modelyard_build.atomic import replacing
-from modelyard_build.model import NUMPY_DTYPES, AnyModel, Arrays, Axis, Ensemble, Model, PythonModel, Tensor
+from modelyard_build.model import NUMPY_DTYPES, AnyModel, Array, Arrays, Axis, Ensemble, Model, PythonModel, Tensor
 from modelyard_build.plan import Planned
 from modelyard_build.progress import Progress, Stopwatch
 from modelyard_build.repository import samples
@@ -193,8 +193,29 @@ def cached_arrays(name: str, compute: Callable[[], Arrays]) -> Arrays:
     path = cache_dir() / "reference" / f"{name}.npz"
     if path.is_file():
         with np.load(path) as archive:
-            return dict(archive)
+            return _restored(archive)
     arrays = compute()
     with replacing(path) as partial:
-        np.savez(partial, **arrays)
+        np.savez(partial, **_storable(arrays))
     return arrays
+
+
+def _storable(arrays: Arrays) -> Arrays:
+    """The arrays as numpy stores them without pickle: of bytes all in a row, and how long each is."""
+    found = {name: array for name, array in arrays.items() if array.dtype != np.object_}
+    for name, array in arrays.items():
+        if array.dtype == np.object_:
+            elements = array.reshape(-1).tolist()
+            found[f"{name}/bytes"] = np.frombuffer(b"".join(elements), np.uint8)
+            found[f"{name}/lengths"] = np.array([len(element) for element in elements], np.int64).reshape(array.shape)
+    return found
+
+
+def _restored(archive: Mapping[str, Array]) -> Arrays:
+    found = {name: archive[name] for name in archive if not name.endswith(("/bytes", "/lengths"))}
+    for name in (key.removesuffix("/bytes") for key in archive if key.endswith("/bytes")):
+        content, lengths = archive[f"{name}/bytes"].tobytes(), archive[f"{name}/lengths"]
+        ends = np.cumsum(lengths.reshape(-1)).tolist()
+        elements = [content[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        found[name] = np.array([*elements, b""], np.object_)[:-1].reshape(lengths.shape)
+    return found

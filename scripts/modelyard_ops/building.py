@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from modelyard_build.errors import ServeFailed
+from modelyard_build.model import NUMPY_DTYPES, Array, Arrays
 from modelyard_build.rounding import joined_rows
 from modelyard_client import Client
 from modelyard_client.errors import ClientError
@@ -61,37 +62,86 @@ class ServedRepository:
     def __init__(self, server: TritonServer) -> None:
         self._server = server
 
-    def infer(self, model: str, inputs: dict[str, npt.NDArray[Any]], protocol: str) -> dict[str, npt.NDArray[Any]]:
-        """Sends the items in chunks of the model's max_batch_size, several at a time; see `build`'s `Served`.
+    def infer(self, model: str, inputs: Arrays, protocol: str) -> Arrays:
+        """Asks as the model's kind wants to be asked; see `build`'s `Served`.
 
-        Where the model does not batch, each item is a request without the first dimension.
+        Requests are of the model's max_batch_size, several at a time; where the model does not batch, of one item
+        without the first dimension.
         """
         url = self._server.grpc_url if protocol == "grpc" else self._server.http_url
         with Client(f"{protocol}://{url}", deadline=DEADLINE_S) as client:
-            size = int(client.config(model).max_batch_size)
-            chunks = _chunks(inputs, size) if size else _items(inputs)
+            config = client.config(model)
             try:
-                answers = list(client.infer_many(model, chunks, in_flight=IN_FLIGHT))
+                if config.model_transaction_policy.decoupled:
+                    return _streamed(client, model, inputs, int(config.max_batch_size))
+                if config.HasField("sequence_batching"):
+                    return _in_sequence(client, model, inputs, int(config.max_batch_size))
+                return _independent(client, model, inputs, int(config.max_batch_size))
             except ClientError as error:
                 raise ServeFailed(f"{model} over {protocol}: {error}") from error
-        if not size:
-            return {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}
-        return {name: joined_rows([answer[name] for answer in answers]) for name in answers[0]}
 
 
-def _chunks(inputs: dict[str, npt.NDArray[Any]], size: int) -> list[dict[str, npt.NDArray[Any]]]:
+def _independent(client: Client, model: str, inputs: Arrays, size: int) -> Arrays:
+    chunks = _chunks(inputs, size) if size else _chunks(inputs, 1, unbatched=True)
+    answers = list(client.infer_many(model, chunks, in_flight=IN_FLIGHT))
+    if not size:
+        return {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}
+    return {name: joined_rows([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def _in_sequence(client: Client, model: str, inputs: Arrays, size: int) -> Arrays:
+    """The items as the requests of one sequence."""
+    items = _chunks(inputs, 1, unbatched=not size)
+    with client.sequence(model, deadline=DEADLINE_S) as sequence:
+        answers = [sequence.infer(item, end=number == len(items)) for number, item in enumerate(items, 1)]
+    return {name: joined_rows([_row(answer[name], size) for answer in answers]) for name in answers[0]}
+
+
+def _streamed(client: Client, model: str, inputs: Arrays, size: int) -> Arrays:
+    """Each item as a request of its own, with its responses along a second dimension."""
+    shapes = {output.name: [max(dim, 0) for dim in output.shape] for output in client.metadata(model).outputs}
+    dtypes = {output.name: NUMPY_DTYPES[output.datatype] for output in client.metadata(model).outputs}
+
+    def ask(item: Arrays) -> Arrays:
+        responses = list(client.stream(model, item, deadline=DEADLINE_S))
+        return {
+            # A stream may have no response at all.
+            name: joined_rows([_row(response[name], size) for response in responses])
+            if responses
+            else np.empty((0, *(shape[1:] if size else shape)), dtypes[name])
+            for name, shape in shapes.items()
+        }
+
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        answers = list(pool.map(ask, _chunks(inputs, 1, unbatched=not size)))
+    return {name: joined_rows([answer[name][None] for answer in answers]) for name in shapes}
+
+
+def _row(array: Array, size: int) -> Array:
+    """A response of one item as a row: with the batch dimension that it has, or with one."""
+    return array if size else array[None]
+
+
+def _chunks(inputs: Arrays, size: int, *, unbatched: bool = False) -> list[Arrays]:
+    """Requests of so many items each, or of one without the first dimension."""
     count = len(next(iter(inputs.values())))
+    if unbatched:
+        return [{name: array[at] for name, array in inputs.items()} for at in range(count)]
     return [{name: array[start : start + size] for name, array in inputs.items()} for start in range(0, count, size)]
 
 
-def _items(inputs: dict[str, npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[Any]]]:
-    count = len(next(iter(inputs.values())))
-    return [{name: array[at] for name, array in inputs.items()} for at in range(count)]
-
-
 @contextlib.contextmanager
-def server_on_free_ports(repository: Path, config_name: str | None = None) -> Iterator[TritonServer]:
-    """An embedded Triton over a repository, on free ports of the loopback, while the context lasts."""
+def server_on_free_ports(
+    repository: Path, config_name: str | None = None, models: Collection[str] = (), *, response_cache: bool = True
+) -> Iterator[TritonServer]:
+    """An embedded Triton over a repository, on free ports of the loopback, while the context lasts.
+
+    Args:
+        repository: the model repository.
+        config_name: the value of `--model-config-name`.
+        models: what is served, with what they call; empty: all that is built.
+        response_cache: whether models whose config asks for it answer out of the cache what they answered before.
+    """
     from modelyard_server.process import ServerOptions, TritonServer, free_ports
 
     http_port, grpc_port, metrics_port = free_ports(3)
@@ -101,7 +151,9 @@ def server_on_free_ports(repository: Path, config_name: str | None = None) -> It
         grpc_port=grpc_port,
         metrics_port=metrics_port,
         config_name=config_name,
+        models=tuple(models),
         gpus=shows_gpus(),
+        response_cache_bytes=ServerOptions.response_cache_bytes if response_cache else 0,
     )
     with installation_progress() as progress, TritonServer(options, progress=progress) as server:
         yield server

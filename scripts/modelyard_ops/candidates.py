@@ -122,7 +122,8 @@ def _quality(record: Mapping[str, Any]) -> tuple[str, str]:
         if "min_cosine" in output
     ]
     losses = [
-        100 * (figures["pytorch"][figure] - value)
+        # What is better when lower is lost by rising.
+        100 * (figures["pytorch"][figure] - value) * (-1 if figure in figures.get("losses", ()) else 1)
         for figures in record.get("metrics", {}).values()
         if figures
         for figure, value in figures["served"].items()

@@ -36,6 +36,7 @@ VERBS = {
     "perf": "perf:perf",
     "doctor": "doctor:doctor",
     "demo": "demo:demo",
+    "systems": "systems:systems",
 }
 # Verbs that have verbs of their own; in place of a function a `typer.Typer`.
 GROUPS = {"config": "config:app"}

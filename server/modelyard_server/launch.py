@@ -29,7 +29,7 @@ class ServerOptions:
         repository: the model repository.
         http_port: of loopback, as the others.
         config_name: serve `<model>/configs/<config_name>.pbtxt` where it stands, and config.pbtxt elsewhere.
-        models: what is served, with the steps of ensembles; empty: all that is built.
+        models: what is served, with what they call; empty: all that is built.
         gpus: whether the models are to see GPUs; None: where something that is served can use one.
         backends: a folder of Python-based backends, `<name>/model.py` each.
         exit_timeout_s: how long running inferences may take once the server was told to stop. Triton also waits that
@@ -94,7 +94,8 @@ def triton_command(triton: Triton, options: ServerOptions, backends: Path, serve
 def _to_load(options: ServerOptions) -> list[str]:
     """The models by name only where not all are meant: `*` also takes what Triton finds and we do not."""
     if options.models:
-        return sorted(options.models)
+        # Triton loads an ensemble's steps by itself, and knows nothing of what a step calls.
+        return sorted(expected(options.repository, options.models, options.config_name))
     if not unbuilt(options.repository, options.config_name):
         return ["*"]
     return sorted(expected(options.repository, (), options.config_name))

@@ -114,3 +114,15 @@ def test_what_a_killed_build_left_is_swept(tmp_path: Path) -> None:
     with new_folder(tmp_path / "whole"):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {at_work.name, "whole"}
+
+
+def test_bytes_are_kept_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts of any content and length come back out of the cache, without pickle; numbers beside them too."""
+    monkeypatch.setenv("MODELYARD_CACHE", str(tmp_path))
+    texts = np.array([[b"a\x00", b""], ["é".encode(), b"\x00"]], np.object_)
+    kept = {"text": texts, "none": np.empty((0, 1), np.object_), "number": np.arange(3)}
+    cached_arrays("mixed", lambda: kept)
+    found = cached_arrays("mixed", dict)
+    assert found.keys() == kept.keys()
+    assert all(np.array_equal(found[name], kept[name]) for name in kept)
+    assert found["none"].shape == (0, 1)
