@@ -56,7 +56,8 @@ def row(model: AnyModel, repository: Path, config_name: str | None) -> Row:
     found = _manifest(repository / model.name)
     records = [_manifest(repository / name).candidates[candidate] for name, candidate in served.items()]
     metrics = next((record["metrics"][model.name] for record in records if record.get("metrics")), found.metrics)
-    evidence = next((record["served"] for record in records if record.get("served")), {}).get(model.name)
+    proofs: Iterator[dict[str, Any]] = (record["served"] for record in records if record.get("served"))
+    evidence = next(proofs, {}).get(model.name)
     return Row(
         model.name,
         ", ".join(dict.fromkeys(package for each in together for package in _packages(each))) or "made here",
