@@ -28,6 +28,11 @@ PRINTS = {
     "shared_memory.py": r"<Result of text_embedder_encoder/1: embedding: .*\nlargest difference .*: 0\.0e\+00",
 }
 
+# What streams, which is done over gRPC alone; each writes what it gets into a folder.
+STREAMED = {
+    "generate_images.py": r"^ +\d+\.\d\d s  /\S*/7-0\.png\n.*/7-1\.png\n.*/7-2\.png\n.*/7-3\.png\n$",
+}
+
 
 def run(script: Path, *arguments: str) -> str:
     """Its output; its errors fail the test."""
@@ -49,9 +54,17 @@ def test_example_prints_what_it_should(client_triton: TritonServer, name: str, k
     assert re.search(PRINTS[name], run(EXAMPLES / name, "--url", url_of(client_triton, kind), *ARGUMENTS.get(name, ())))
 
 
+@pytest.mark.parametrize("name", STREAMED)
+def test_example_that_streams_prints_what_it_should(client_triton: TritonServer, tmp_path: Path, name: str) -> None:
+    """Over gRPC, and the files are there."""
+    printed = run(EXAMPLES / name, "--url", url_of(client_triton, "grpc"), "--folder", str(tmp_path))
+    assert re.search(STREAMED[name], printed)
+    assert list(tmp_path.iterdir())
+
+
 def test_every_example_is_tested() -> None:
     """A new one must be listed here."""
-    assert sorted(PRINTS) == sorted(path.name for path in EXAMPLES.glob("*.py"))
+    assert sorted([*PRINTS, *STREAMED]) == sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
 def test_snippets_of_the_documentation_run(client_triton: TritonServer, tmp_path: Path) -> None:

@@ -106,6 +106,34 @@ _IMAGES_MODEL = """
 """
 IMAGE_LABELS = ("cat", "dog", "cup", "palace: imperial")
 
+_GENERATOR_CONFIG = """
+    backend: "python"
+    max_batch_size: 0
+    model_transaction_policy { decoupled: true }
+    input { name: "seed" data_type: TYPE_INT64 dims: [ 1 ] }
+    input { name: "count" data_type: TYPE_INT64 dims: [ 1 ] }
+    input { name: "first_index" data_type: TYPE_INT64 dims: [ 1 ] optional: true }
+    output { name: "image" data_type: TYPE_STRING dims: [ 1 ] }
+    output { name: "index" data_type: TYPE_INT64 dims: [ 1 ] }
+    output { name: "seed" data_type: TYPE_INT64 dims: [ 1 ] }
+"""
+_GENERATOR_MODEL = """
+    class TritonPythonModel:
+        def execute(self, requests):
+            for request in requests:
+                sender = request.get_response_sender()
+                seed, count = (int(tensor(request, name).as_numpy()[0]) for name in ("seed", "count"))
+                for index in range(count):
+                    sender.send(
+                        respond(
+                            pb_utils.Tensor("image", np.array([b"image %d of %d" % (index, seed)], np.object_)),
+                            pb_utils.Tensor("index", np.array([index], np.int64)),
+                            pb_utils.Tensor("seed", np.array([seed], np.int64)),
+                        )
+                    )
+                sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+"""
+
 
 def write_stand_ins(repository: Path) -> Path:
     """Writes the systems; returns the repository."""
@@ -121,6 +149,7 @@ def write_stand_ins(repository: Path) -> Path:
         label_filename='label_filename: "labels.txt"',
     )
     (repository / "ticket_classifier_encoder" / "labels.txt").write_text("\n".join(LABELS) + "\n", encoding="utf-8")
+    write_model(repository, "image_generator", _GENERATOR_CONFIG, _GENERATOR_MODEL)
     write_model(repository, "image_classifier", _IMAGES_CONFIG, _IMAGES_MODEL)
     (repository / "image_classifier" / "labels.txt").write_text("\n".join(IMAGE_LABELS) + "\n", encoding="utf-8")
     return repository
