@@ -26,18 +26,17 @@ BEFORE, AFTER = slice(0, HORIZON), slice(HORIZON, 2 * HORIZON)
 VARIATION, REVENUE = 2 * HORIZON, 2 * HORIZON + 1
 
 
-def held_out(demand: Demand, origins: tuple[int, ...], every: int = 1) -> tuple[Indices, Indices]:
+def held_out(demand: Demand, origins: tuple[int, ...]) -> tuple[Indices, Indices]:
     """Every window at some origins of which four weeks at least are known.
 
     Args:
         demand: the series.
         origins: of the windows.
-        every: takes each series of this number only.
 
     Returns:
         Series and origin of each.
     """
-    found = [(series, origin) for origin in origins for series in range(0, len(demand.units), every)]
+    found = [(series, origin) for origin in origins for series in range(len(demand.units))]
     kept = [(series, origin) for series, origin in found if demand.starts[series] + HORIZON <= origin]
     series, starts = np.array(kept, dtype=np.int64).T
     return series, starts
@@ -106,7 +105,7 @@ def figures(outputs: Arrays, truth: Array) -> Mapping[str, float]:
 
 
 def coverage(outputs: Arrays, truth: Array) -> dict[str, float]:
-    """For each level the share of days on which no more was sold than its quantile, rounded down to whole units."""
+    """For each level the share of days on which no more was sold than its quantile, rounded to whole units."""
     sold = truth[:, AFTER, None]
     return {
         str(level): round(float((sold <= np.round(outputs["quantiles"]))[..., index].mean()), 4)

@@ -92,7 +92,7 @@ class DemandForecaster(nn.Module):
         )
 
     def forward(self, past: Tensor, future: Tensor) -> tuple[Tensor, Tensor]:
-        """float [batch, 392, 5], [batch, 28, 22] -> quantiles [batch, 28, 9] and mean [batch, 28], in units."""
+        """Float [batch, 392, 5], [batch, 28, 22] -> quantiles [batch, 28, 9] and mean [batch, 28], in units."""
         quantiles, mean, scale = self.scaled(past, future)
         return quantiles * scale[..., None], mean * scale
 
@@ -115,7 +115,7 @@ class DemandForecaster(nn.Module):
             _prices(log_price, known, future[..., 0]),
             _shifted(future[..., _EVENTS]),
             future[..., _SNAP, None] * self._snap_effect(share, known, snap)[..., None],
-            torch.linspace(0, 1, HORIZON, dtype=past.dtype)[None, :, None].expand(len(past), -1, -1),
+            torch.linspace(0, 1, HORIZON, dtype=past.dtype)[None, :, None].expand(past.shape[0], -1, -1),
         ]
         answer = self.day(torch.cat(columns, -1))
         base = weekday[..., BASE_SPAN] + FLOOR

@@ -99,7 +99,9 @@ def net_inputs(inputs: Arrays) -> Arrays:
     known = _filled(np.ones((len(last), days), dtype=bool))
     return {
         "past": past(_filled(inputs["history"][:, -days:]), known, **filled),
-        "future": future(**{name: array[:, days:] for name, array in newest.items()}, calendar=calendar_columns(coming)),
+        "future": future(
+            **{name: array[:, days:] for name, array in newest.items()}, calendar=calendar_columns(coming)
+        ),
     }
 
 
