@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from support.client_models import write_model
+from support.small_demand import write_small_demand
 
 DIMENSIONS = 384
 MAX_TOKENS = 16
@@ -152,7 +153,7 @@ def write_stand_ins(repository: Path) -> Path:
     write_model(repository, "image_generator", _GENERATOR_CONFIG, _GENERATOR_MODEL)
     write_model(repository, "image_classifier", _IMAGES_CONFIG, _IMAGES_MODEL)
     (repository / "image_classifier" / "labels.txt").write_text("\n".join(IMAGE_LABELS) + "\n", encoding="utf-8")
-    return repository
+    return write_small_demand(repository)
 
 
 def _write_system(

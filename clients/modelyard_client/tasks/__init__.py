@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from modelyard_client.tasks.daily_demand import AsyncDailyDemand, DailyDemand
+from modelyard_client.tasks.demand import Calendar, Forecast, Series
+from modelyard_client.tasks.demand_forecaster import AsyncDemandForecaster, DemandForecaster
 from modelyard_client.tasks.image_classifier import AsyncImageClassifier, ImageClassifier
 from modelyard_client.tasks.image_generator import AsyncImageGenerator, GeneratedImage, ImageGenerator
 from modelyard_client.tasks.passage_embedder import AsyncPassageEmbedder, Hit, PassageEmbedder
@@ -9,17 +12,24 @@ from modelyard_client.tasks.text_embedder import AsyncTextEmbedder, TextEmbedder
 from modelyard_client.tasks.ticket_classifier import AsyncTicketClassifier, Prediction, TicketClassifier
 
 __all__ = [
+    "AsyncDailyDemand",
+    "AsyncDemandForecaster",
     "AsyncImageClassifier",
     "AsyncImageGenerator",
     "AsyncPassageEmbedder",
     "AsyncTextEmbedder",
     "AsyncTicketClassifier",
+    "Calendar",
+    "DailyDemand",
+    "DemandForecaster",
+    "Forecast",
     "GeneratedImage",
     "Hit",
     "ImageClassifier",
     "ImageGenerator",
     "PassageEmbedder",
     "Prediction",
+    "Series",
     "TextEmbedder",
     "TicketClassifier",
 ]
