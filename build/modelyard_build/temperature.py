@@ -32,9 +32,14 @@ def scaled(logits: npt.ArrayLike, temperature: float) -> Floats:
     return shares
 
 
-def negative_log_likelihood(logits: npt.ArrayLike, labels: Labels, temperature: float) -> float:
-    """Of the labels, the mean over the items."""
-    own = scaled(logits, temperature)[np.arange(len(labels)), labels]
+def negative_log_likelihood(probabilities: npt.ArrayLike, labels: Labels) -> float:
+    """Of the labels, the mean over the items.
+
+    Args:
+        probabilities: float [items, classes].
+        labels: int64 [items].
+    """
+    own = np.asarray(probabilities, np.float64)[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(own, np.finfo(np.float64).tiny)).mean())
 
 
@@ -53,20 +58,27 @@ def fit(logits: npt.ArrayLike, labels: Labels) -> float:
     for _ in range(60):
         middle = (low + high) / 2
         # The slope of the log likelihood in 1/T: the label's logit less the one that is expected.
-        rising = (own - (scaled(values, 1 / middle) * values).sum(-1)).mean() > 0
+        rising = (own - (scaled(values, 1 / middle) * values).sum(-1)).mean() >= 0
         low, high = (middle, high) if rising else (low, middle)
     return 2 / (low + high)
 
 
-def left_out(logits: npt.ArrayLike, labels: Labels) -> Floats:
-    """The probabilities of each item under the temperature that the others give: an honest look at few items.
+def left_out(logits: npt.ArrayLike, labels: Labels, groups: Labels) -> Floats:
+    """The probabilities of each item under the temperature that the other groups give: an honest look at few items.
+
+    Args:
+        logits: float [items, classes].
+        labels: int64 [items].
+        groups: what belongs together, such as views of one thing, has one number: int64 [items].
 
     Returns:
         Float64 [items, classes].
     """
-    values = np.asarray(logits, np.float64)
-    others = [np.arange(len(labels)) != item for item in range(len(labels))]
-    return np.stack([scaled(values[item], fit(values[rest], labels[rest])) for item, rest in enumerate(others)])
+    values, found = np.asarray(logits, np.float64), np.empty(np.shape(logits))
+    for group in np.unique(groups):
+        own = groups == group
+        found[own] = scaled(values[own], fit(values[~own], labels[~own]))
+    return found
 
 
 def expected_calibration_error(probabilities: npt.ArrayLike, labels: Labels, bins: int = BINS) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modelyard_build.nets.pixels import pixels_of
+from modelyard_build.nets.pixels import pixels_of, stretched_pixels_of
 from support import images
 
 NAME = "modelyard_build.steps.image_decoder"
@@ -30,7 +30,7 @@ def decoder() -> Iterator[Any]:
         sys.modules.pop(NAME)
 
 
-def decoded(decoder: Any, content: bytes, **limits: int) -> Any:
+def decoded(decoder: Any, content: bytes, **limits: Any) -> Any:
     """uint8 [size, size, 3] under the limits of the project's config, but for those that are given."""
     stated = {"size": 224, "resize": 256, "max_pixels": 50_000_000, "max_bytes": 20_971_520, **limits}
     return decoder.pixels(content, decoder.Limits(**stated))
@@ -92,6 +92,27 @@ def test_the_middle_is_what_comes_out(decoder: Any) -> None:
     assert whole[0, 0].tolist() == [255, 0, 0]
 
 
+def stretched(decoder: Any, content: bytes) -> Any:
+    """The whole image by its nearest pixels: uint8 [150, 150, 3]."""
+    interpolation = decoder.INTERPOLATIONS["nearest"]
+    return decoded(decoder, content, size=150, resize=150, keep_aspect_ratio=False, interpolation=interpolation)
+
+
+def test_a_whole_image_is_stretched_as_keras_does(decoder: Any) -> None:
+    """Equal in every element to the reference, also of a large JPEG, which is then decoded at its full size."""
+    large = images.encoded(images.picture().resize((2400, 1800)), "JPEG", quality=90)
+    for content in (images.jpeg(), large, images.in_grey()["grey JPEG"]):
+        np.testing.assert_array_equal(stretched(decoder, content), stretched_pixels_of(content, 150))
+
+
+def test_thumbnails_are_refused_where_the_config_says_so(decoder: Any) -> None:
+    """By the shorter side; as large as stated is large enough."""
+    content = images.jpeg()
+    decoded(decoder, content, min_side=images.HEIGHT)
+    with pytest.raises(decoder.InvalidImage, match="has 320 x 240 pixels, at least 241 are needed on the shorter side"):
+        decoded(decoder, content, min_side=images.HEIGHT + 1)
+
+
 @pytest.mark.parametrize("name", images.bad())
 def test_a_bad_file_is_refused_in_words(decoder: Any, name: str) -> None:
     """What it is, what it has, what is allowed."""
@@ -118,6 +139,10 @@ def test_limits_are_the_configs(decoder: Any) -> None:
         ({"size": "0"}, r"key: 'size'.* is '0'"),
         ({"max_bytes": "20 MB"}, r"key: 'max_bytes'.* is '20 MB'"),
         ({"resize": "200"}, r"resize is 200, less than size, 224"),
+        ({"keep_aspect_ratio": "false"}, r"resize is 256 and keep_aspect_ratio is false.* Set resize to 224"),
+        ({"keep_aspect_ratio": "no"}, r"key: 'keep_aspect_ratio'.* is 'no', expected 'true' or 'false'"),
+        ({"interpolation": "cubic"}, r"key: 'interpolation'.* is 'cubic', expected 'bilinear' or 'nearest'"),
+        ({"min_side": "-1"}, r"key: 'min_side'.* is '-1', expected a positive whole number"),
     ],
 )
 def test_parameters_that_make_no_sense_do_not_load(decoder: Any, changed: dict[str, Any], sentence: str) -> None:

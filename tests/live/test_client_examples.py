@@ -17,8 +17,9 @@ pytestmark = pytest.mark.live
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "clients" / "examples"
 # Any bytes are an image to the stand-in.
+IMAGES = (str(ROOT / "LICENSE"), str(ROOT / "README.md"))
 FORECAST = ("--daily", "2", str(EXAMPLES / "sales.csv"))
-ARGUMENTS = {"classify_images.py": (str(ROOT / "LICENSE"), str(ROOT / "README.md")), "forecast_demand.py": FORECAST}
+ARGUMENTS = {"classify_images.py": IMAGES, "triage_xrays.py": IMAGES, "forecast_demand.py": FORECAST}
 PRINTS = {
     "async_many.py": r"200 texts with 1600 tokens in .*\nas expected: no answer from",
     "classify_images.py": r"(?s)^/\S*LICENSE\n  0\.700  cup\n  0\.100  .*README\.md\n  0\.700  palace: imperial",
@@ -28,6 +29,7 @@ PRINTS = {
     "raw_infer.py": r"(?s)^input_ids: INT64 \[-1, -1\].*\[2, 384\]> answered request example-1\nas expected: .*int64",
     "search_passages.py": r"(?s)^A debt coll.*\n  0\.\d{3}  A collector .*\nSomebody.*\n  0\.\d{3}  Two purchases",
     "shared_memory.py": r"<Result of text_embedder_encoder/1: embedding: .*\nlargest difference .*: 0\.0e\+00",
+    "triage_xrays.py": r"(?s)^/\S*README\.md\n  urgent: 0\.\d{3} .*, not medical\)\n/\S*LICENSE\n  routine: 0",
 }
 
 # What streams, which is done over gRPC alone; each writes what it gets into a folder.

@@ -2,7 +2,7 @@
 
 A token is a word. Of a text only the first `MAX_TOKENS` count. Its embedding, by `text_embedder` and
 `passage_embedder`, is `embedding(text)`, the probability of each of the labels, by `ticket_classifier`,
-`probabilities(text)`. What is on an image, by `image_classifier`, its first byte says.
+`probabilities(text)`. What is on an image, by `image_classifier` and `imaging_triage`, its first byte says.
 """
 
 from __future__ import annotations
@@ -106,6 +106,30 @@ _IMAGES_MODEL = """
             return respond(pb_utils.Tensor("probabilities", shares))
 """
 IMAGE_LABELS = ("cat", "dog", "cup", "palace: imperial")
+_TRIAGE_CONFIG = f"""
+    backend: "python"
+    max_batch_size: {MAX_BATCH_SIZE}
+    input {{ name: "image" data_type: TYPE_STRING dims: [ 1 ] }}
+    output {{ name: "probabilities" data_type: TYPE_FP32 dims: [ 2 ] label_filename: "labels.txt" }}
+    output {{ name: "label" data_type: TYPE_STRING dims: [ 1 ] }}
+    output {{ name: "recommendation" data_type: TYPE_STRING dims: [ 1 ] }}
+    output {{ name: "urgent_threshold" data_type: TYPE_FP32 dims: [ 1 ] }}
+"""
+_TRIAGE_MODEL = """
+    class TritonPythonModel:
+        def execute(self, requests):
+            return [self.answer(tensor(request, "image").as_numpy()[:, 0]) for request in requests]
+
+        def answer(self, files):
+            share = np.array([[file[0] / 255] for file in files], np.float32)
+            sick = share[:, 0] >= 0.5
+            return respond(
+                pb_utils.Tensor("probabilities", np.concatenate([1 - share, share], 1)),
+                pb_utils.Tensor("label", np.where(sick, b"PNEUMONIA", b"NORMAL").astype(object)[:, None]),
+                pb_utils.Tensor("recommendation", np.where(share >= 0.1, b"urgent", b"routine").astype(object)),
+                pb_utils.Tensor("urgent_threshold", np.full_like(share, 0.1)),
+            )
+"""
 
 _GENERATOR_CONFIG = """
     backend: "python"
@@ -153,6 +177,8 @@ def write_stand_ins(repository: Path) -> Path:
     write_model(repository, "image_generator", _GENERATOR_CONFIG, _GENERATOR_MODEL)
     write_model(repository, "image_classifier", _IMAGES_CONFIG, _IMAGES_MODEL)
     (repository / "image_classifier" / "labels.txt").write_text("\n".join(IMAGE_LABELS) + "\n", encoding="utf-8")
+    write_model(repository, "imaging_triage", _TRIAGE_CONFIG, _TRIAGE_MODEL)
+    (repository / "imaging_triage" / "labels.txt").write_text("NORMAL\nPNEUMONIA\n", encoding="utf-8")
     return write_small_demand(repository)
 
 

@@ -21,6 +21,7 @@ SYSTEMS = (
     "passage_embedder",
     "ticket_classifier",
     "image_classifier",
+    "imaging_triage",
 )
 
 

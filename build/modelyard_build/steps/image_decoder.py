@@ -12,6 +12,13 @@ Reads from config.pbtxt's `parameters`:
 - `max_pixels`: an image with more is refused before it is decoded. Decoding takes up to 4 bytes a pixel, for as many
   images at a time as there are cores (at most 4).
 - `max_bytes`: a larger file is refused unread.
+
+And these, which may be left out:
+
+- `keep_aspect_ratio`: "true", or "false": the whole image is stretched to the square; `resize` is then `size`.
+- `interpolation`: how pixels of another size are made, "bilinear" or "nearest". A net sees what it was trained with
+  only by the one that its training took. With "nearest" a JPEG is always decoded at its full size.
+- `min_side`: an image whose shorter side has fewer pixels is refused. 1 takes any.
 """
 
 from __future__ import annotations
@@ -22,7 +29,7 @@ import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +43,7 @@ MOST_THREADS = 4
 # the whole photograph: of 36 between 0.5 and 6 megapixels the probabilities had a cosine of 0.9987 at least, at once as
 # large as needed 0.974.
 DRAFT = 2
+INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "nearest": Image.Resampling.NEAREST}
 # A progressive photograph has about 10 scans. Each passes over every pixel, and may itself be a few bytes only.
 MOST_SCANS = 200
 # Texts beside the pixels are unpacked as the file is read.
@@ -44,6 +52,8 @@ PngImagePlugin.MAX_TEXT_MEMORY = 4 << 20
 Image.MAX_IMAGE_PIXELS = None
 # What is odd about a stranger's file is nothing for the server's log.
 warnings.filterwarnings("ignore", module="PIL")
+
+Choice = TypeVar("Choice")
 
 EXIF_ORIENTATION = 0x0112
 UPRIGHT = {
@@ -69,6 +79,21 @@ class Limits:
     resize: int
     max_pixels: int
     max_bytes: int
+    min_side: int = 1
+    keep_aspect_ratio: bool = True
+    interpolation: Image.Resampling = Image.Resampling.BILINEAR
+
+    def __post_init__(self) -> None:
+        if self.resize < self.size:
+            raise ValueError(
+                f"parameter resize is {self.resize}, less than size, {self.size}: the square would not fit into the "
+                f"image. Set resize to {self.size} or more in config.pbtxt."
+            )
+        if not self.keep_aspect_ratio and self.resize != self.size:
+            raise ValueError(
+                f"parameter resize is {self.resize} and keep_aspect_ratio is false: the whole image becomes the "
+                f"square, and nothing is left out. Set resize to {self.size}, which is size, in config.pbtxt."
+            )
 
 
 class TritonPythonModel:
@@ -81,12 +106,7 @@ class TritonPythonModel:
             args: Triton's description of the instance.
         """
         parameters = json.loads(args["model_config"])["parameters"]
-        self.limits = Limits(**{name: _integer(parameters, name) for name in Limits.__dataclass_fields__})
-        if self.limits.resize < self.limits.size:
-            raise ValueError(
-                f"parameter resize is {self.limits.resize}, less than size, {self.limits.size}: the square would not "
-                f"fit into the image. Set resize to {self.limits.size} or more in config.pbtxt."
-            )
+        self.limits = limits_of(parameters)
         # Pillow lets others run while it decodes and scales.
         self.pool = ThreadPoolExecutor(min(MOST_THREADS, len(os.sched_getaffinity(0))))
 
@@ -170,6 +190,11 @@ def _check_file(content: bytes, limits: Limits) -> None:
 
 def _check_size(image: Image.Image, limits: Limits) -> None:
     width, height = image.size
+    if min(width, height) < limits.min_side:
+        raise InvalidImage(
+            f"has {width} x {height} pixels, at least {limits.min_side} are needed on the shorter side. Send the image "
+            "as it was taken, not a thumbnail of it."
+        )
     if width * height > limits.max_pixels:
         raise InvalidImage(
             f"has {width} x {height} = {width * height} pixels, at most {limits.max_pixels} are decoded. Scale it "
@@ -178,15 +203,22 @@ def _check_size(image: Image.Image, limits: Limits) -> None:
 
 
 def _scaled(image: Image.Image, limits: Limits) -> npt.NDArray[np.uint8]:
-    image.draft(None, (DRAFT * limits.resize, DRAFT * limits.resize))
+    if limits.interpolation is not Image.Resampling.NEAREST:
+        image.draft(None, (DRAFT * limits.resize, DRAFT * limits.resize))
     image.load()
     coloured = _in_colour(image)
-    side = min(coloured.size) * limits.size / limits.resize
-    left, top = ((length - side) / 2 for length in coloured.size)
-    box = (left, top, left + side, top + side)
-    square = coloured.resize((limits.size, limits.size), Image.Resampling.BILINEAR, box)
+    square = coloured.resize((limits.size, limits.size), limits.interpolation, _box(coloured.size, limits))
     turn = UPRIGHT.get(_orientation(image))
     return np.asarray(_on_white(square if turn is None else square.transpose(turn)))
+
+
+def _box(size: tuple[int, int], limits: Limits) -> tuple[float, float, float, float]:
+    """What of an image becomes the square: left, top, right, bottom."""
+    if not limits.keep_aspect_ratio:
+        return 0, 0, *size
+    side = min(size) * limits.size / limits.resize
+    left, top = ((length - side) / 2 for length in size)
+    return left, top, left + side, top + side
 
 
 def _in_colour(image: Image.Image) -> Image.Image:
@@ -217,9 +249,34 @@ def _one_of(names: tuple[str, ...]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _integer(parameters: dict[str, dict[str, str]], name: str) -> int:
+def limits_of(parameters: dict[str, dict[str, str]]) -> Limits:
+    """The limits that config.pbtxt's parameters state.
+
+    Raises:
+        ValueError: one is missing or makes no sense; a load error names it.
+    """
+    return Limits(
+        **{name: _integer(parameters, name) for name in ("size", "resize", "max_pixels", "max_bytes")},
+        min_side=_integer(parameters, "min_side", default="1"),
+        keep_aspect_ratio=_one_out_of(parameters, "keep_aspect_ratio", {"true": True, "false": False}),
+        interpolation=_one_out_of(parameters, "interpolation", INTERPOLATIONS),
+    )
+
+
+def _one_out_of(parameters: dict[str, dict[str, str]], name: str, choices: dict[str, Choice]) -> Choice:
+    """What a parameter's word stands for; the first where the parameter is left out."""
+    value = parameters[name].get("string_value", "") if name in parameters else next(iter(choices))
+    if value not in choices:
+        raise ValueError(
+            f"parameters {{ key: {name!r} }} is {value!r}, expected {' or '.join(map(repr, choices))} as string_value. "
+            "Mend it in config.pbtxt."
+        )
+    return choices[value]
+
+
+def _integer(parameters: dict[str, dict[str, str]], name: str, default: str = "") -> int:
     """A positive integer out of config.pbtxt's parameters; a load error names what is wrong with it."""
-    value = parameters.get(name, {}).get("string_value", "")
+    value = parameters.get(name, {}).get("string_value", default)
     if not value.isdigit() or int(value) < 1:
         raise ValueError(
             f"parameters {{ key: {name!r} }} is {value!r}, expected a positive whole number as string_value. "

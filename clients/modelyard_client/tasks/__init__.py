@@ -7,6 +7,7 @@ from modelyard_client.tasks.demand import Calendar, Forecast, Series
 from modelyard_client.tasks.demand_forecaster import AsyncDemandForecaster, DemandForecaster
 from modelyard_client.tasks.image_classifier import AsyncImageClassifier, ImageClassifier
 from modelyard_client.tasks.image_generator import AsyncImageGenerator, GeneratedImage, ImageGenerator
+from modelyard_client.tasks.imaging_triage import AsyncImagingTriage, ImagingTriage, Triage
 from modelyard_client.tasks.passage_embedder import AsyncPassageEmbedder, Hit, PassageEmbedder
 from modelyard_client.tasks.text_embedder import AsyncTextEmbedder, TextEmbedder
 from modelyard_client.tasks.ticket_classifier import AsyncTicketClassifier, Prediction, TicketClassifier
@@ -16,6 +17,7 @@ __all__ = [
     "AsyncDemandForecaster",
     "AsyncImageClassifier",
     "AsyncImageGenerator",
+    "AsyncImagingTriage",
     "AsyncPassageEmbedder",
     "AsyncTextEmbedder",
     "AsyncTicketClassifier",
@@ -27,9 +29,11 @@ __all__ = [
     "Hit",
     "ImageClassifier",
     "ImageGenerator",
+    "ImagingTriage",
     "PassageEmbedder",
     "Prediction",
     "Series",
     "TextEmbedder",
     "TicketClassifier",
+    "Triage",
 ]
