@@ -115,6 +115,42 @@ def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
 
 
 @dataclass(frozen=True)
+class DebianPackage:
+    """A package of Debian or Ubuntu, of whatever version the user's apt knows: the pinned members decide.
+
+    Attributes:
+        name: as apt knows it.
+    """
+
+    name: str
+
+    def __str__(self) -> str:
+        """What it is, beside its name."""
+        return f"{self.name} (Debian)"
+
+    @contextlib.contextmanager
+    def opened(self, folder: Path) -> Iterator[Open]:
+        """Lets the user's own apt, with its mirrors and proxies, bring the package; it is never installed."""
+        next_step = _next_step("apt's sources (apt-get update)")
+        try:
+            _ran(["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", self.name], folder)
+            (archive,) = folder.glob("*.deb")
+            _ran(["dpkg-deb", "--fsys-tarfile", archive.name], folder, folder / "files.tar")
+        except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            reason = getattr(error, "stderr", None) or str(error)
+            raise AssetUnavailable(f"could not fetch {self}: {reason.strip().splitlines()[-1]} {next_step}") from error
+        with tarfile.open(folder / "files.tar") as files:
+            yield lambda member: _member(files, f"./{member}")
+
+
+def _ran(command: list[str], folder: Path, output: Path | None = None) -> None:
+    with (output or Path(os.devnull)).open("wb") as file:
+        subprocess.run(
+            command, check=True, cwd=folder, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.PIPE, text=True
+        )
+
+
+@dataclass(frozen=True)
 class HubModel:
     """A model on the Hugging Face hub ($HF_ENDPOINT, else the public one), at one revision.
 

@@ -5,11 +5,15 @@ Tensors are called as the loop calls them: `key_0`, `value_0`… hold the tokens
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
 import torch
 from torch import nn
 from torch.export import Dim
@@ -88,8 +92,7 @@ def _export(
     path: Path,
 ) -> None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             program = torch.onnx.export(
                 module,
                 example,
@@ -104,4 +107,28 @@ def _export(
         raise ExportFailed(f"{path.name}: {' '.join(str(error).split())[:500]}") from error
     if program is None:
         raise ExportFailed(f"{path.name}: PyTorch exported nothing and gave no reason.")
+    _without_traces(program.model)
     program.save(str(path))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter's chatter off the terminal."""
+    said = io.StringIO()
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        warnings.simplefilter("ignore")
+        yield
+    logger.setLevel(level)
+
+
+def _without_traces(model: ir.Model) -> None:
+    """Drops stack traces, with the paths of the machine that exported: the same weights give the same bytes."""
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    for node in model.graph:
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.metadata_props.clear()

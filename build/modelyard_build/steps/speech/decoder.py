@@ -37,9 +37,11 @@ import onnxruntime
 import triton_python_backend_utils as pb_utils
 from tokenizers import Tokenizer
 
-from .rules import Tokens, compression_ratio, log_softmax, segments
+from .rules import Reading, Tokens, compression_ratio, log_softmax, read
 from .search import Beam, Greedy, Search, Transcript
 
+# Tokens before the first that is written: start, language and task.
+PROMPT = 3
 # Asking Triton whether a request was given up costs 0.1 ms, a token 30.
 ASKED_EVERY_TOKENS = 4
 
@@ -160,7 +162,8 @@ class TritonPythonModel:
                 BYTES [1, 1], `beam_size` and `max_tokens`, INT32 [1, 1].
 
         Returns:
-            A response for each: `start` and `end` FP32, `text` BYTES [1, segments], and `language` BYTES [1, 1].
+            A response for each: `start` and `end` FP32 and `text` BYTES [1, segments]; `until` FP32 [1, 1], the second
+            to which they go; and `language` BYTES [1, 1].
         """
         read = [self._read(request) for request in requests]
         windows = [item for item in read if isinstance(item, Window)]
@@ -175,7 +178,10 @@ class TritonPythonModel:
                 seconds=float(_input(request, "seconds").reshape(-1)[0]),
                 language=self._language(request),
                 beam_size=_asked(request, "beam_size", self.settings.beam_size, self.settings.max_beam_size),
-                max_tokens=_asked(request, "max_tokens", self.settings.max_tokens, self.settings.max_tokens),
+                max_tokens=min(
+                    _asked(request, "max_tokens", self.settings.max_tokens, self.settings.max_tokens),
+                    self.tokens.positions - PROMPT,
+                ),
                 is_cancelled=request.is_cancelled,
             )
         except InvalidRequest as error:
@@ -262,15 +268,17 @@ class TritonPythonModel:
             return _error(str(item), pb_utils.TritonError.INVALID_ARG)
         if item.cancelled or item.transcript is None:
             return _error("the request was cancelled while it was decoded", pb_utils.TritonError.CANCELLED)
-        found = [] if self._is_silence(item) else segments(item.transcript.tokens, self.tokens, item.seconds)
+        found = Reading([], item.seconds)
+        if not self._is_silence(item):
+            found = read(item.transcript.tokens, self.tokens, item.seconds)
+        texts = [self._text(words).encode() for _, _, words in found.segments]
         code = next(code for code, token in self.tokens.languages.items() if token == item.language)
         return pb_utils.InferenceResponse(
             [
-                pb_utils.Tensor("start", np.array([[start for start, _, _ in found]], np.float32)),
-                pb_utils.Tensor("end", np.array([[end for _, end, _ in found]], np.float32)),
-                pb_utils.Tensor(
-                    "text", np.array([self._text(words).encode() for _, _, words in found], np.object_).reshape(1, -1)
-                ),
+                pb_utils.Tensor("start", np.array([[start for start, _, _ in found.segments]], np.float32)),
+                pb_utils.Tensor("end", np.array([[end for _, end, _ in found.segments]], np.float32)),
+                pb_utils.Tensor("text", np.array(texts, np.object_).reshape(1, -1)),
+                pb_utils.Tensor("until", np.array([[found.until]], np.float32)),
                 pb_utils.Tensor("language", np.array([[code.encode()]], np.object_)),
             ]
         )

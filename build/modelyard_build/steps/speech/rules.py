@@ -118,23 +118,49 @@ def compression_ratio(text: str) -> float:
     return len(content) / len(zlib.compress(content))
 
 
-def segments(written: Sequence[int], tokens: Tokens, duration: float) -> list[tuple[float, float, list[int]]]:
-    """Start, end (seconds) and the words' tokens of each segment.
+@dataclass(frozen=True)
+class Reading:
+    """What the tokens of a window say.
+
+    Attributes:
+        segments: start, end (seconds) and the words' tokens of each.
+        until: seconds to which they go. Where the decoder broke off behind a segment, the rest is to be heard again.
+    """
+
+    segments: list[tuple[float, float, list[int]]]
+    until: float
+
+
+def read(written: Sequence[int], tokens: Tokens, duration: float) -> Reading:
+    """Takes the tokens apart, as openai-whisper's `transcribe` does.
+
+    A text between two timestamps is a segment. Two timestamps in a row stand between segments; what follows the last
+    such pair, and is not closed, does not count: it is heard again from there.
 
     Args:
         written: the tokens, without the prompt.
         tokens: the vocabulary's.
-        duration: of the sound; no segment goes beyond it.
+        duration: of the sound, in seconds; no segment goes beyond it.
     """
+    stamped = [token >= tokens.timestamps for token in written]
+    pairs = [place for place in range(1, len(written)) if stamped[place - 1] and stamped[place]]
+    closed = stamped[-2:] == [False, True]
+    until = duration
+    if pairs and not closed:
+        until = min(_seconds(written[pairs[-1]], tokens), duration)
+        written = written[: pairs[-1] + 1]
     found: list[tuple[float, float, list[int]]] = []
     start, words = 0.0, list[int]()
     for token in written:
         if token < tokens.end:
             words.append(token)
         elif token >= tokens.timestamps:
-            time = min((token - tokens.timestamps) * PRECISION, duration)
+            time = min(_seconds(token, tokens), duration)
             if words:
                 found.append((start, time, words))
             start, words = time, []
-    # The last one may have been cut off before its end was said.
-    return [*found, (start, max(start, duration), words)] if words else found
+    return Reading([*found, (start, duration, words)] if words else found, until)
+
+
+def _seconds(token: int, tokens: Tokens) -> float:
+    return (token - tokens.timestamps) * PRECISION
