@@ -9,11 +9,11 @@ from modelyard_client.balance import Balancer
 from modelyard_client.calls import Call, InferStream
 from modelyard_client.deadline import Deadline
 from modelyard_client.endpoint import Endpoint
-from modelyard_client.errors import ClientError
+from modelyard_client.errors import ClientError, ConnectionLost, DeadlineExceeded
 from modelyard_client.flow import Flow, Open, Opened, Receive, Step, attempt_until, reached, within
 from modelyard_client.result import InferResponse, Result, StreamPart
 from modelyard_client.retry import RetryPolicy
-from modelyard_client.wire.failures import connection_lost, in_mid_stream, too_late
+from modelyard_client.wire.failures import after_responses, connection_lost, too_late
 
 # Yields the results between the steps: a driver hands them to its caller, and sends nothing back.
 StreamFlow = Generator[Step | Result, Any, None]
@@ -61,17 +61,20 @@ class Stream:
                 return part.response
         if not self._has_final:
             lost = connection_lost("the stream ended before its last response", self._endpoint, self._call)
-            raise in_mid_stream(lost, self._received)
+            raise after_responses(lost, self._received)
         return None
 
     def _next_part(self) -> Flow[StreamPart | None]:
         if self._ahead:
             return self._ahead.pop()
         try:
-            return (yield from receive(self._opened))
+            return (yield from receive(self._opened, self._received))
         except ClientError as error:
+            if self._has_final:
+                # Only the end of the end was lost: every response is there.
+                return None
             self._reachable = reached(error)
-            raise in_mid_stream(error, self._received) from error
+            raise
 
     def close(self) -> None:
         """Tells the server to stop, where it has not finished."""
@@ -93,7 +96,7 @@ def open_stream(call: InferStream, balancer: Balancer, policy: RetryPolicy, dead
         told = cast(InferStream, within(call, left))
         opened = yield Open(endpoint, told, deadline)
         try:
-            first = yield from receive(opened)
+            first = yield from receive(opened, 0)
         except BaseException:
             # Also where the caller stops waiting: the driver closes the flow.
             opened.cancel()
@@ -103,6 +106,9 @@ def open_stream(call: InferStream, balancer: Balancer, policy: RetryPolicy, dead
     return attempt_until(attempt, call, balancer, policy, deadline)
 
 
-def receive(opened: Opened) -> Flow[StreamPart | None]:
-    """The next message of a stream, None once it is over."""
-    return cast("StreamPart | None", (yield Receive(opened)))
+def receive(opened: Opened, received: int) -> Flow[StreamPart | None]:
+    """The next message of a stream of which so many responses have come; None once it is over."""
+    try:
+        return cast("StreamPart | None", (yield Receive(opened)))
+    except (ConnectionLost, DeadlineExceeded) as error:
+        raise after_responses(error, received) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,6 +112,16 @@ def test_sequence_stays_on_one_server(sequence_id: int | str) -> None:
     balancer.release(owner, False)
     assert {balancer.acquire(sequence_id=sequence_id) for _ in range(5)} == {owner}
     assert Balancer([A, B, C]).acquire(sequence_id=sequence_id) is owner
+
+
+def test_new_sequence_goes_where_the_next_call_would(balancer: Balancer) -> None:
+    """Ids are drawn until one belongs to that server: not to one that is busy, or put aside."""
+    numbers = itertools.count(1)
+    use(balancer, reachable=False)
+    balancer.acquire()
+    for _ in range(5):
+        assert balancer.acquire(sequence_id=balancer.sequence_id(lambda: next(numbers))) == C
+        balancer.release(C, True)
 
 
 def test_sequences_spread() -> None:

@@ -27,7 +27,7 @@ from modelyard_client.errors import (
     SharedMemoryFailed,
     UnexpectedAnswer,
 )
-from modelyard_client.flow import Pause, Send, send
+from modelyard_client.flow import Pause, Send, Step, send
 from modelyard_client.request import InferRequest, Region
 
 A, B, C = (Endpoint("grpc", name, 8001) for name in "abc")
@@ -55,11 +55,12 @@ class Run:
         except StopIteration as done:
             return done.value
 
-    def _do(self, step: Send | Pause) -> Outcome | None:
+    def _do(self, step: Step) -> Outcome | None:
         if isinstance(step, Pause):
             self.pauses.append(step.seconds)
             self.now += step.seconds
             return None
+        assert isinstance(step, Send)
         self.sent.append(step)
         return self.answer(step)
 

@@ -6,10 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelSequenceBatching
 
 from modelyard_client.errors import InvalidInput
-from modelyard_client.metadata import ModelSignature, TensorSpec
-from modelyard_client.request import InferOptions, InferRequest, build_request, checked_in_flight
+from modelyard_client.metadata import ModelMetadata, ModelSignature, TensorSpec, signature_of
+from modelyard_client.request import (
+    InferOptions,
+    InferRequest,
+    build_request,
+    checked_in_flight,
+    random_sequence_id,
+)
 
 ADD = ModelSignature(
     "add",
@@ -125,10 +132,41 @@ def test_models_that_cannot_be_called_so() -> None:
     decoupled = ModelSignature("stream", {}, {}, decoupled=True)
     with pytest.raises(InvalidInput, match="is decoupled"):
         build_request(decoupled, {}, InferOptions())
+    assert build_request(decoupled, {}, InferOptions(), streamed=True).model == "stream"
     stateful = ModelSignature("counter", {}, {}, sequence=True)
     with pytest.raises(InvalidInput, match="pass sequence_id"):
         build_request(stateful, {}, InferOptions())
     assert build_request(stateful, {}, InferOptions(sequence_id=1)).sequence_id == 1
+
+
+@pytest.mark.parametrize(
+    ("correlation", "taken", "refused"),
+    [
+        (None, [1, 2**63 - 1, "text"], [-1, 2**63]),
+        ("UINT64", [1, 2**63 - 1], [-1, 2**63, "text"]),
+        ("INT32", [1, 2**31 - 1], [2**31, "text"]),
+        ("UINT32", [2**32 - 1], [2**32]),
+        ("STRING", ["text"], [1]),
+    ],
+)
+def test_ids_of_sequences_are_of_the_models_kind(correlation: str | None, taken: list[Any], refused: list[Any]) -> None:
+    """Triton does not check them: the model would see a part of the id, or of the memory beside it."""
+    signature = ModelSignature("counter", {}, {}, sequence=True, correlation=correlation)
+    for sequence_id in [*taken, *(random_sequence_id(signature) for _ in range(100))]:
+        assert build_request(signature, {}, InferOptions(sequence_id=sequence_id)).sequence_id == sequence_id
+    for sequence_id in refused:
+        with pytest.raises(InvalidInput, match="sequence_id is"):
+            build_request(signature, {}, InferOptions(sequence_id=sequence_id))
+
+
+@pytest.mark.parametrize("datatype", ["UINT64", "STRING"])
+def test_kind_of_the_id_stands_in_the_config(datatype: str) -> None:
+    """At the model's control input of the kind CORRID."""
+    control = {"kind": ModelSequenceBatching.Control.CONTROL_SEQUENCE_CORRID, "data_type": f"TYPE_{datatype}"}
+    config = ModelConfig(sequence_batching={"control_input": [{"name": "any", "control": [control]}]})
+    metadata = ModelMetadata("counter", ("1",), "", (), ())
+    assert signature_of(metadata, config).correlation == datatype
+    assert signature_of(metadata, ModelConfig(sequence_batching={})).correlation is None
 
 
 def test_inputs_are_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import mmap
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from modelyard_client.errors import (
     InvalidInput,
     ModelNotFound,
     ModelNotReady,
+    SequenceLost,
     ServerBusy,
     ServerUnavailable,
     SharedMemoryFailed,
@@ -192,6 +194,80 @@ def test_grpc_statuses_become_typed_errors(status: str, words: str, kind: type[C
     assert (error.url, error.model, error.request_id) == ("grpc://host:8001", "m", "r1")
     with pytest.raises(kind, match=sentence):
         raise error
+
+
+def streamed(**fields: Any) -> Any:
+    """A message of a stream."""
+    message = pb.ModelStreamInferResponse(**fields)
+    if "infer_response" not in fields:
+        message.infer_response.parameters["triton_final_response"].bool_param = True
+    return message
+
+
+def test_stream_asks_for_a_sign_after_the_last_response() -> None:
+    """Else a stream that breaks off would look like one that is complete."""
+    call = calls.InferStream(REQUEST)
+    message = grpc_wire.METHODS[calls.InferStream].encode(call)
+    assert message.parameters["triton_enable_empty_final_response"].bool_param
+    assert list(message.raw_input_contents) == [DATA.tobytes()]
+    end = grpc_wire.decode_part(streamed(), GRPC, call)
+    assert (end.response, end.is_final) == (None, True)
+    only = streamed(infer_response=grpc_response())
+    only.infer_response.parameters["triton_final_response"].bool_param = True
+    both = grpc_wire.decode_part(only, GRPC, call)
+    assert both.response is not None
+    assert (both.response.version, both.is_final) == ("3", True)
+    empty = grpc_wire.decode_part(streamed(infer_response=pb.ModelInferResponse()), GRPC, call)
+    assert (empty.response is not None, empty.is_final) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("Request for unknown model: 'm' is not found", ModelNotFound),
+        ("Request for unknown model: 'm' has no available versions", ModelNotReady),
+        ("[request id: r1] Exceeds maximum queue size", ServerBusy),
+        ("Request timeout expired", DeadlineExceeded),
+        ("[request id: r1] expected number of inputs between 2 and 4 but got 0 inputs for model 'm'.", InvalidInput),
+        ("[request id: r1] expected 1 inputs but got 0 inputs for model 'm'.", InvalidInput),
+        ("[request id: r1] unexpected shape for input 'x' for model 'm'. Expected [1], got [2]. ", InvalidInput),
+        ("[request id: r1] unexpected inference input 'z' for model 'm'", InvalidInput),
+        ("[request id: r1] inference input 'x' data-type is 'INT32', but model 'm' expects 'FP32'", InvalidInput),
+        ("[request id: r1] inference request batch-size must be <= 1 for 'm'", InvalidInput),
+        ("inference request to model 'm' must specify a non-zero or non-empty correlation ID", InvalidInput),
+        ("the prompt has 9000 tokens, expected number of tokens: 2048", InferenceFailed),
+        ("boom", InferenceFailed),
+    ],
+)
+def test_error_messages_in_a_stream_become_typed_errors(words: str, kind: type[ClientError]) -> None:
+    """They come without a status: the same classes as from `infer`, by Triton's own words."""
+    call = calls.InferStream(REQUEST)
+    with pytest.raises(ClientError) as caught:
+        grpc_wire.decode_part(streamed(error_message=words), GRPC, call)
+    assert type(caught.value) is kind
+    assert caught.value.request_id == "r1"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "inference request for sequence 7 to model 'm' must specify the START flag on the first request of the "
+        "sequence",
+        "timeout of the corresponding sequence has been expired",
+    ],
+)
+def test_forgotten_sequence_is_lost(words: str) -> None:
+    """Over either protocol and in streams; a model's own words, and requests without a sequence, are none of it."""
+    request = dataclasses.replace(REQUEST, sequence_id=7)
+    body = json.dumps({"error": words}).encode()
+    with pytest.raises(SequenceLost, match=r"does not know sequence 7 .*Start a new sequence"):
+        http_wire.decode(http_wire.HttpResponse(400, {}, body), HTTP, calls.Infer(request))
+    with pytest.raises(SequenceLost):
+        grpc_wire.decode_part(streamed(error_message=words), GRPC, calls.InferStream(request))
+    with pytest.raises(InferenceFailed):
+        http_wire.decode(http_wire.HttpResponse(500, {}, body), HTTP, calls.Infer(request))
+    with pytest.raises(InvalidInput):
+        http_wire.decode(http_wire.HttpResponse(400, {}, body), HTTP, INFER)
 
 
 @pytest.mark.parametrize(

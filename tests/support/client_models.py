@@ -171,6 +171,108 @@ _COUNTER_MODEL = """
             return respond(pb_utils.Tensor("total", self.total.astype(np.int32)))
 """
 
+# Streams numbers, `load` bytes with each, until nobody wants them; fails at one where told to. `running` is how many
+# streams run now, `cancelled` how many nobody wanted any more.
+_NUMBERS_CONFIG = """
+    backend: "python"
+    model_transaction_policy { decoupled: true }
+    input { name: "count" data_type: TYPE_INT32 dims: [ 1 ] }
+    input { name: "pause" data_type: TYPE_FP32 dims: [ 1 ] optional: true }
+    input { name: "fail_at" data_type: TYPE_INT32 dims: [ 1 ] optional: true }
+    input { name: "bytes" data_type: TYPE_INT32 dims: [ 1 ] optional: true }
+    output { name: "number" data_type: TYPE_INT32 dims: [ 1 ] }
+    output { name: "running" data_type: TYPE_INT32 dims: [ 1 ] }
+    output { name: "cancelled" data_type: TYPE_INT32 dims: [ 1 ] }
+    output { name: "request" data_type: TYPE_STRING dims: [ 1 ] }
+    output { name: "load" data_type: TYPE_UINT8 dims: [ -1 ] }
+"""
+_NUMBERS_MODEL = """
+    import threading
+
+
+    def number(request, name, default):
+        given = tensor(request, name)
+        return default if given is None else given.as_numpy()[0].item()
+
+
+    class TritonPythonModel:
+        running = cancelled = 0
+        lock = threading.Lock()
+
+        def execute(self, requests):
+            for request in requests:
+                threading.Thread(target=self.run, args=(request,)).start()
+
+        def run(self, request):
+            sender = request.get_response_sender()
+            with self.lock:
+                self.running += 1
+            stopped = self.stream(request, sender)
+            with self.lock:
+                self.running -= 1
+                self.cancelled += stopped
+            sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+        def stream(self, request, sender):
+            fail_at, pause = number(request, "fail_at", -1), number(request, "pause", 0)
+            for value in range(number(request, "count", 0)):
+                if sender.is_cancelled():
+                    return True
+                if value == fail_at:
+                    sender.send(pb_utils.InferenceResponse(error=pb_utils.TritonError(f"no number {value}")))
+                    return False
+                sender.send(self.answer(request, value))
+                time.sleep(pause)
+            return False
+
+        def answer(self, request, value):
+            numbers = {"number": value, "running": self.running, "cancelled": self.cancelled}
+            return respond(
+                *(pb_utils.Tensor(name, np.array([each], np.int32)) for name, each in numbers.items()),
+                pb_utils.Tensor("request", np.array([request.request_id().encode()], np.object_)),
+                pb_utils.Tensor("load", np.zeros(number(request, "bytes", 0), np.uint8)),
+            )
+"""
+
+# Adds up what each sequence sends, many of them at once; fails alone on 13, takes long over 60.
+_STEPS_CONFIG = """
+    backend: "python"
+    max_batch_size: 8
+    sequence_batching {
+      max_sequence_idle_microseconds: 2000000
+      oldest { max_candidate_sequences: 64 }
+      control_input {
+        name: "START"
+        control { kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] }
+      }
+      control_input {
+        name: "CORRID"
+        control { kind: CONTROL_SEQUENCE_CORRID data_type: TYPE_UINT64 }
+      }
+    }
+    input { name: "number" data_type: TYPE_INT32 dims: [ 1 ] }
+    output { name: "total" data_type: TYPE_INT32 dims: [ 1 ] }
+    output { name: "server" data_type: TYPE_INT64 dims: [ 1 ] }
+"""
+_STEPS_MODEL = """
+    class TritonPythonModel:
+        def initialize(self, args):
+            self.totals = {}
+
+        def execute(self, requests):
+            return [self.answer(request) for request in requests]
+
+        def answer(self, request):
+            sequence, given = tensor(request, "CORRID").as_numpy().item(), tensor(request, "number").as_numpy().item()
+            if given == 13:
+                return pb_utils.InferenceResponse(error=pb_utils.TritonError("13 is not liked"))
+            time.sleep(0.6 if given == 60 else 0)
+            start = tensor(request, "START").as_numpy().item()
+            self.totals[sequence] = given + (0 if start else self.totals[sequence])
+            numbers = {"total": np.int32(self.totals[sequence]), "server": np.int64(os.getppid())}
+            return respond(*(pb_utils.Tensor(name, np.full((1, 1), each)) for name, each in numbers.items()))
+"""
+
 MODELS: dict[str, tuple[str, str]] = {
     "types": (_TYPES_CONFIG, _TYPES_MODEL),
     "add": (_ADD_CONFIG, _ADD_MODEL),
@@ -178,6 +280,8 @@ MODELS: dict[str, tuple[str, str]] = {
     "narrow": (_NARROW_CONFIG, _SLOW_MODEL),
     "echo": (_ECHO_CONFIG, _ECHO_MODEL),
     "counter": (_COUNTER_CONFIG, _COUNTER_MODEL),
+    "numbers": (_NUMBERS_CONFIG, _NUMBERS_MODEL),
+    "steps": (_STEPS_CONFIG, _STEPS_MODEL),
 }
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, cast
 
-from modelyard_client import AsyncClient, Client
+from modelyard_client import AsyncClient, AsyncInferenceSequence, Client
 from modelyard_server.process import TritonServer
 
 Kind = Literal["grpc", "http", "grpc-async", "http-async"]
@@ -37,23 +37,42 @@ def open_client(kind: Kind, url: str | list[str], **arguments: Any) -> Iterator[
 
 
 class _OnLoop:
-    def __init__(self, client: AsyncClient, loop: asyncio.AbstractEventLoop) -> None:
-        self._client = client
+    """A client, or a sequence of one."""
+
+    def __init__(self, asynchronous: AsyncClient | AsyncInferenceSequence, loop: asyncio.AbstractEventLoop) -> None:
+        self._asynchronous = asynchronous
         self._loop = loop
 
     def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
+        method = getattr(self._asynchronous, name)
         if not callable(method):
             return method
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            outcome = method(*args, **kwargs)
-            if inspect.isasyncgen(outcome):
-                outcome = _collected(outcome)
-            return self._loop.run_until_complete(outcome) if inspect.isawaitable(outcome) else outcome
+            return self._awaited(method(*args, **kwargs))
 
         return call
 
+    def _awaited(self, outcome: Any) -> Any:
+        if inspect.isasyncgen(outcome):
+            return self._each(cast(AsyncGenerator[Any, None], outcome))
+        if isinstance(outcome, AsyncInferenceSequence):
+            return self._entered(outcome)
+        return self._loop.run_until_complete(outcome) if inspect.isawaitable(outcome) else outcome
 
-async def _collected(generator: Any) -> list[Any]:
-    return [item async for item in generator]
+    def _each(self, generator: AsyncGenerator[Any, None]) -> Iterator[Any]:
+        try:
+            while True:
+                yield self._loop.run_until_complete(anext(generator))
+        except StopAsyncIteration:
+            return
+        finally:
+            self._loop.run_until_complete(generator.aclose())
+
+    @contextmanager
+    def _entered(self, sequence: AsyncInferenceSequence) -> Iterator[_OnLoop]:
+        self._loop.run_until_complete(sequence.__aenter__())
+        try:
+            yield _OnLoop(sequence, self._loop)
+        finally:
+            self._loop.run_until_complete(sequence.__aexit__(None, None, None))

@@ -60,13 +60,12 @@ def never_connected(reason: object, endpoint: Endpoint, call: Call[Any]) -> Clie
 
 def connection_lost(reason: object, endpoint: Endpoint, call: Call[Any]) -> ClientError:
     """The connection broke after the request was, at least partly, sent."""
-    return failed(
-        ConnectionLost,
-        f"{endpoint.url} went away while it held the request ({reason}): whether it ran is unknown. "
-        "See the server's log for why.",
-        endpoint,
-        call,
+    where = (
+        f"in the middle of a stream ({reason})."
+        if isinstance(call, InferStream)
+        else f"while it held the request ({reason}): whether it ran is unknown."
     )
+    return failed(ConnectionLost, f"{endpoint.url} went away {where} See the server's log for why.", endpoint, call)
 
 
 def too_late(deadline: Deadline, endpoint: Endpoint, call: Call[Any]) -> ClientError:
@@ -82,10 +81,8 @@ def too_late(deadline: Deadline, endpoint: Endpoint, call: Call[Any]) -> ClientE
     )
 
 
-def in_mid_stream(error: ClientError, received: int) -> ClientError:
-    """The same failure, saying how far the stream had come where its caller may wonder."""
-    if not isinstance(error, ConnectionLost | DeadlineExceeded):
-        return error
+def after_responses(error: ClientError, received: int) -> ClientError:
+    """The same failure, saying how far its stream had come."""
     came = f"{received or 'No'} response{'' if received == 1 else 's'} had come before."
     return type(error)(f"{error} {came}", url=error.url, model=error.model, request_id=error.request_id)
 
