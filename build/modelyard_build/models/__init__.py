@@ -22,6 +22,7 @@ SYSTEMS = (
     "ticket_classifier",
     "image_classifier",
     "imaging_triage",
+    "demand_forecaster",
 )
 
 
