@@ -73,7 +73,7 @@ class RoundedPng(bytes):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, bytes) or not other or not self:
             return bytes(self) == other
-        own, theirs = (image.astype(np.int16) for image in decoded_pair(self, other))
+        own, theirs = (decoded([file])[0].astype(np.int16) for file in (self, other))
         if own.shape != theirs.shape:
             return False
         differences = np.abs(own - theirs)
@@ -83,8 +83,3 @@ class RoundedPng(bytes):
         return not self == other
 
     __hash__ = bytes.__hash__
-
-
-def decoded_pair(one: bytes, other: bytes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Two files, whatever their sizes."""
-    return decoded([one])[0], decoded([other])[0]

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
@@ -19,12 +20,12 @@ from modelyard_build.nets.tfjs import read_weights
 from support.small_generator import SHARD, SIDE, WIDTH, example_latents, write_small_progan
 
 
-def picture(seed: int = 0, side: int = 32) -> np.ndarray:
+def picture(seed: int = 0, side: int = 32) -> npt.NDArray[np.uint8]:
     """uint8 [side, side, 3]."""
     return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
 
 
-def png(image: np.ndarray) -> bytes:
+def png(image: npt.NDArray[np.uint8]) -> bytes:
     """Its file."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")

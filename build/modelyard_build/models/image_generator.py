@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ LATENT = Tensor("latent", "FP32", (WIDTH,))
 PIXELS = Tensor("pixels", "FP32", (SIDE, SIDE, 3))
 # What examples, corners and the evaluation make their images of: no seed twice.
 EXAMPLE_SEED, CORNER_SEED, EVALUATION_SEED = 1, 1_000, 2_000
-EVALUATED = 64
+EVALUATED = 32
 
 
 def load(files: Mapping[str, Path]) -> ProGan:
@@ -34,6 +35,12 @@ def load(files: Mapping[str, Path]) -> ProGan:
     from modelyard_build.nets.progan import load_progan
 
     return load_progan(files)
+
+
+@functools.lru_cache(maxsize=1)
+def _kept(files: frozenset[tuple[str, Path]]) -> ProGan:
+    """The net for the next reference too: reading its weights takes longer than an image does."""
+    return load(dict(files))
 
 
 def noise(seed: int, index: int, width: int) -> npt.NDArray[np.float32]:
@@ -68,20 +75,22 @@ def corners(files: Mapping[str, Path]) -> Sequence[Arrays]:
     return [asked([MOST], [MOST - 1], [1]), asked([CORNER_SEED], [0], [5])]
 
 
-def images(net: ProGan, seed: int, indices: Sequence[int]) -> Iterator[npt.NDArray[np.uint8]]:
-    """PyTorch's images of a seed, uint8 [side, side, 3]; each alone, as they are served."""
+@functools.lru_cache(maxsize=2 * EVALUATED)
+def image(net: ProGan, seed: int, index: int) -> npt.NDArray[np.uint8]:
+    """PyTorch's image `index` of a seed, uint8 [side, side, 3]: alone, as it is served. Read-only, for it is kept."""
     import torch
 
-    for index in indices:
-        latent = torch.from_numpy(noise(seed, index, net.project.in_features))
-        with torch.inference_mode():
-            pixels = net(latent[None])[0].numpy()
-        yield np.rint(pixels * 255).astype(np.uint8)
+    latent = torch.from_numpy(noise(seed, index, net.project.in_features))
+    with torch.inference_mode():
+        pixels = net(latent[None])[0].numpy()
+    made = np.rint(pixels * 255).astype(np.uint8)
+    made.flags.writeable = False
+    return made
 
 
 def reference(files: Mapping[str, Path], inputs: Arrays) -> Arrays:
     """What PyTorch and Pillow answer: each output [requests, most images of one, 1]."""
-    net = load(files)
+    net = _kept(frozenset(files.items()))
     rows = zip(*(inputs[name].reshape(-1).tolist() for name in ("seed", "first_index", "count")), strict=True)
     answers = [_answer(net, *row) for row in rows]
     return {name: joined_rows([answer[name][None] for answer in answers]) for name in answers[0]}
@@ -91,7 +100,7 @@ def _answer(net: ProGan, seed: int, first: int, count: int) -> Arrays:
     """Of one request: each output [images, 1]."""
     indices = range(first, first + count)
     made = np.empty((count, 1), np.object_)
-    made[:, 0] = [RoundedPng(_png(image)) for image in images(net, seed, indices)]
+    made[:, 0] = [RoundedPng(_png(image(net, seed, index))) for index in indices]
     return {
         "image": made,
         "index": np.array(indices, np.int64)[:, None],
@@ -99,19 +108,19 @@ def _answer(net: ProGan, seed: int, first: int, count: int) -> Arrays:
     }
 
 
-def _png(image: npt.NDArray[np.uint8]) -> bytes:
+def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
+    Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
 
 
 def evaluation_data(files: Mapping[str, Path], count: int = EVALUATED) -> tuple[Arrays, npt.NDArray[np.uint8]]:
     """Requests for one image each, and PyTorch's images: uint8 [requests, side, side, 3]."""
     indices = range(count)
-    inputs = asked([EVALUATION_SEED] * count, indices, [1] * count)
-    return inputs, np.stack(list(images(load(files), EVALUATION_SEED, indices)))
+    inputs, net = asked([EVALUATION_SEED] * count, indices, [1] * count), _kept(frozenset(files.items()))
+    return inputs, np.stack([image(net, EVALUATION_SEED, index) for index in indices])
 
 
 def figures(outputs: Arrays, truth: Array) -> Mapping[str, float]:
@@ -146,7 +155,7 @@ NET = Model(
     outputs=(PIXELS,),
     examples=example_latents,
     assets=progan_assets.WEIGHT_ASSETS,
-    max_batch_size=8,
+    max_batch_size=4,
     # Requests that were joined would make batches of changing sizes, and of the same seed another image.
     dynamic_batching=None,
     optimum_batch_size=1,
