@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelyard_client.tasks.chat import AsyncChat, Chat, Completion
 from modelyard_client.tasks.daily_demand import AsyncDailyDemand, DailyDemand
 from modelyard_client.tasks.demand import Calendar, Forecast, Series
 from modelyard_client.tasks.demand_forecaster import AsyncDemandForecaster, DemandForecaster
@@ -13,6 +14,7 @@ from modelyard_client.tasks.text_embedder import AsyncTextEmbedder, TextEmbedder
 from modelyard_client.tasks.ticket_classifier import AsyncTicketClassifier, Prediction, TicketClassifier
 
 __all__ = [
+    "AsyncChat",
     "AsyncDailyDemand",
     "AsyncDemandForecaster",
     "AsyncImageClassifier",
@@ -22,6 +24,8 @@ __all__ = [
     "AsyncTextEmbedder",
     "AsyncTicketClassifier",
     "Calendar",
+    "Chat",
+    "Completion",
     "DailyDemand",
     "DemandForecaster",
     "Forecast",
