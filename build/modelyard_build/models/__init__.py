@@ -21,6 +21,7 @@ SYSTEMS = (
     "passage_embedder",
     "ticket_classifier",
     "image_classifier",
+    "image_generator",
     "imaging_triage",
     "demand_forecaster",
 )

@@ -83,7 +83,7 @@ def image(net: ProGan, seed: int, index: int) -> npt.NDArray[np.uint8]:
     latent = torch.from_numpy(noise(seed, index, net.project.in_features))
     with torch.inference_mode():
         pixels = net(latent[None])[0].numpy()
-    made = np.rint(pixels * 255).astype(np.uint8)
+    made: npt.NDArray[np.uint8] = np.rint(pixels * 255).astype(np.uint8)
     made.flags.writeable = False
     return made
 
