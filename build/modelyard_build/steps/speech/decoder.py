@@ -69,7 +69,7 @@ class Settings:
 
 @dataclass
 class Window:
-    """One request under way.
+    """One item of a request, under way.
 
     Attributes:
         states: of the encoder, float32 [frames, width].
@@ -158,44 +158,51 @@ class TritonPythonModel:
         """Decodes the windows of all requests, those of equal beams together; a bad request fails alone.
 
         Args:
-            requests: each with `states`, FP32 [1, frames, width]; `seconds`, FP32 [1, 1]; and as it likes `language`,
-                BYTES [1, 1], `beam_size` and `max_tokens`, INT32 [1, 1].
+            requests: each with `states`, FP32 [batch, frames, width]; `seconds`, FP32 [batch, 1]; and as it likes
+                `language`, BYTES [batch, 1], `beam_size` and `max_tokens`, INT32 [batch, 1].
 
         Returns:
-            A response for each: `start` and `end` FP32 and `text` BYTES [1, segments]; `until` FP32 [1, 1], the second
-            to which they go; and `language` BYTES [1, 1].
+            A response for each: `start` and `end` FP32 and `text` BYTES [batch, segments], filled up with 0 and b"";
+            `until` FP32 [batch, 1], the second to which they go; and `language` BYTES [batch, 1].
         """
-        read = [self._read(request) for request in requests]
-        windows = [item for item in read if isinstance(item, Window)]
+        asked = [self._read(request) for request in requests]
+        windows = [window for item in asked if not isinstance(item, InvalidRequest) for window in item]
         for _, group in groupby(sorted(windows, key=_beams), key=_beams):
             self._decode(list(group))
-        return [self._response(item) for item in read]
+        return [self._response(item) for item in asked]
 
-    def _read(self, request: Any) -> Window | InvalidRequest:
+    def _read(self, request: Any) -> list[Window] | InvalidRequest:
         try:
-            return Window(
-                states=_input(request, "states"),
-                seconds=float(_input(request, "seconds").reshape(-1)[0]),
-                language=self._language(request),
-                beam_size=_asked(request, "beam_size", self.settings.beam_size, self.settings.max_beam_size),
-                max_tokens=min(
-                    _asked(request, "max_tokens", self.settings.max_tokens, self.settings.max_tokens),
-                    self.tokens.positions - PROMPT,
-                ),
-                is_cancelled=request.is_cancelled,
-            )
+            states, seconds = _input(request, "states"), _input(request, "seconds")
+            settings = self.settings
+            beams = _asked(request, "beam_size", len(states), settings.beam_size, settings.max_beam_size)
+            most = _asked(request, "max_tokens", len(states), settings.max_tokens, settings.max_tokens)
+            return [
+                Window(
+                    states=states[place],
+                    seconds=float(seconds[place, 0]),
+                    language=language,
+                    beam_size=beams[place],
+                    max_tokens=min(most[place], self.tokens.positions - PROMPT),
+                    is_cancelled=request.is_cancelled,
+                )
+                for place, language in enumerate(self._languages(request, len(states)))
+            ]
         except InvalidRequest as error:
             return error
 
-    def _language(self, request: Any) -> int | None:
+    def _languages(self, request: Any, count: int) -> list[int | None]:
         asked = pb_utils.get_input_tensor_by_name(request, "language")
-        code = asked.as_numpy().reshape(-1)[0].decode(errors="replace") if asked else ""
-        if code and code not in self.tokens.languages:
-            raise InvalidRequest(
-                f"language is {code!r}, expected a code such as {', '.join(list(self.tokens.languages)[:6])}, or "
-                "nothing to have it found out."
-            )
-        return self.tokens.languages[code] if code else None
+        if asked is None:
+            return [None] * count
+        codes = [code.decode(errors="replace") for code in asked.as_numpy().reshape(-1)]
+        for code in codes:
+            if code and code not in self.tokens.languages:
+                raise InvalidRequest(
+                    f"language is {code!r}, expected a code such as {', '.join(list(self.tokens.languages)[:6])}, or "
+                    "nothing to have it found out."
+                )
+        return [self.tokens.languages[code] if code else None for code in codes]
 
     def _decode(self, windows: list[Window]) -> None:
         """Fills in the transcripts, temperature after temperature, until they can be believed."""
@@ -216,7 +223,7 @@ class TritonPythonModel:
         )
 
     def _decode_at(self, temperature: float, windows: list[Window]) -> None:
-        cache = Cache(self.cross, self.token, np.concatenate([window.states for window in windows]))
+        cache = Cache(self.cross, self.token, np.stack([window.states for window in windows]))
         logits = self._prompt(cache, windows)
         searches = [self._search(temperature, window) for window in windows]
         if searches[0].width > 1:
@@ -263,31 +270,34 @@ class TritonPythonModel:
         words = [token for token in tokens if token < self.tokens.end]
         return str(self.tokenizer.decode(words, skip_special_tokens=True)).strip()
 
-    def _response(self, item: Window | InvalidRequest) -> Any:
+    def _response(self, item: list[Window] | InvalidRequest) -> Any:
         if isinstance(item, InvalidRequest):
             return _error(str(item), pb_utils.TritonError.INVALID_ARG)
-        if item.cancelled or item.transcript is None:
+        if any(window.cancelled or window.transcript is None for window in item):
             return _error("the request was cancelled while it was decoded", pb_utils.TritonError.CANCELLED)
-        found = Reading([], item.seconds)
-        if not self._is_silence(item):
-            found = read(item.transcript.tokens, self.tokens, item.seconds)
-        texts = [self._text(words).encode() for _, _, words in found.segments]
-        code = next(code for code, token in self.tokens.languages.items() if token == item.language)
+        found = [self._reading(window) for window in item]
+        texts = [[self._text(words).encode() for _, _, words in each.segments] for each in found]
+        codes = {token: code for code, token in self.tokens.languages.items()}
         return pb_utils.InferenceResponse(
             [
-                pb_utils.Tensor("start", np.array([[start for start, _, _ in found.segments]], np.float32)),
-                pb_utils.Tensor("end", np.array([[end for _, end, _ in found.segments]], np.float32)),
-                pb_utils.Tensor("text", np.array(texts, np.object_).reshape(1, -1)),
-                pb_utils.Tensor("until", np.array([[found.until]], np.float32)),
-                pb_utils.Tensor("language", np.array([[code.encode()]], np.object_)),
+                pb_utils.Tensor("start", _rows([[start for start, _, _ in each.segments] for each in found], 0.0)),
+                pb_utils.Tensor("end", _rows([[end for _, end, _ in each.segments] for each in found], 0.0)),
+                pb_utils.Tensor("text", _rows(texts, b"")),
+                pb_utils.Tensor("until", np.array([[each.until] for each in found], np.float32)),
+                pb_utils.Tensor("language", np.array([[codes[each.language].encode()] for each in item], np.object_)),
             ]
         )
 
-    def _is_silence(self, window: Window) -> bool:
+    def _reading(self, window: Window) -> Reading:
         assert window.transcript is not None  # noqa: S101  # decoded
+        if self._is_silence(window, window.transcript):
+            return Reading([], window.seconds)
+        return read(window.transcript.tokens, self.tokens, window.seconds)
+
+    def _is_silence(self, window: Window, transcript: Transcript) -> bool:
         return (
             window.no_speech > self.settings.no_speech_threshold
-            and window.transcript.log_probability < self.settings.logprob_threshold
+            and transcript.log_probability < self.settings.logprob_threshold
         )
 
 
@@ -306,13 +316,21 @@ def _input(request: Any, name: str) -> Array:
     return array
 
 
-def _asked(request: Any, name: str, usual: int, most: int) -> int:
-    """An optional number of a request."""
+def _asked(request: Any, name: str, count: int, usual: int, most: int) -> list[int]:
+    """An optional number for each item of a request."""
     tensor = pb_utils.get_input_tensor_by_name(request, name)
-    value = usual if tensor is None else int(tensor.as_numpy().reshape(-1)[0])
-    if not 1 <= value <= most:
-        raise InvalidRequest(f"{name} is {value}, expected 1 to {most}.")
-    return value
+    values = [usual] * count if tensor is None else [int(value) for value in tensor.as_numpy().reshape(-1)]
+    for value in values:
+        if not 1 <= value <= most:
+            raise InvalidRequest(f"{name} is {value}, expected 1 to {most}.")
+    return values
+
+
+def _rows(rows: Sequence[Sequence[Any]], padding: float | bytes) -> npt.NDArray[Any]:
+    """Rows of differing length as one array, filled up at their ends."""
+    width = max(len(row) for row in rows)
+    filled = [[*row, *[padding] * (width - len(row))] for row in rows]
+    return np.array(filled, np.object_ if isinstance(padding, bytes) else np.float32).reshape(len(rows), width)
 
 
 def _settings(parameters: Mapping[str, Mapping[str, str]]) -> Settings:
