@@ -33,6 +33,7 @@ from modelyard_build.assets import fetch
 from modelyard_build.errors import BuildError
 from modelyard_build.model import Model, PythonModel, composing
 from modelyard_build.models import find
+from modelyard_build.repository import layout
 from modelyard_build.repository.hardware import hardware
 from modelyard_build.sources import pinned_assets
 from modelyard_client.errors import ClientError
@@ -95,7 +96,10 @@ def measure(options: argparse.Namespace) -> tuple[str, Sequence[Row]]:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         repository = linked(options.repository, [step.name, *composing(step)], Path(folder) / "repository")
         http_port, grpc_port, metrics_port = free_ports(3)
-        settings = ServerOptions(repository, http_port, grpc_port, metrics_port, hardware().name)
+        own_configs = list(repository.glob(f"*/{layout.CONFIGS}/{hardware().name}.pbtxt"))
+        settings = ServerOptions(
+            repository, http_port, grpc_port, metrics_port, hardware().name if own_configs else None
+        )
         server = stack.enter_context(TritonServer(settings))
         name, own = in_process(step, options.repository)
 
