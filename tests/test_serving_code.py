@@ -11,9 +11,11 @@ import pytest
 from modelyard_build import steps
 from modelyard_server.launch import BACKENDS
 
-STEPS = sorted(path for path in Path(steps.__path__[0]).glob("*.py") if path.name != "__init__.py")
+PUBLISHED = sorted(path for path in Path(steps.__path__[0]).rglob("*.py") if path.name != "__init__.py")
+# The others are parts that lie beside a model.py.
+STEPS = [path for path in PUBLISHED if "class TritonPythonModel" in path.read_text()]
 SERVING = [
-    *STEPS,
+    *PUBLISHED,
     *sorted(path for folder in ("backends", "backend_support") for path in (BACKENDS.parent / folder).rglob("*.py")),
 ]
 TRAINING = ("torch.optim", "torch.utils.data", "torch.autograd", "torch.distributed", "lightning", "accelerate")

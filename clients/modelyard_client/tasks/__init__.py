@@ -10,8 +10,10 @@ from modelyard_client.tasks.image_classifier import AsyncImageClassifier, ImageC
 from modelyard_client.tasks.image_generator import AsyncImageGenerator, GeneratedImage, ImageGenerator
 from modelyard_client.tasks.imaging_triage import AsyncImagingTriage, ImagingTriage, Triage
 from modelyard_client.tasks.passage_embedder import AsyncPassageEmbedder, Hit, PassageEmbedder
+from modelyard_client.tasks.speech_recogniser import AsyncSpeechRecogniser, Segment, SpeechRecogniser
 from modelyard_client.tasks.text_embedder import AsyncTextEmbedder, TextEmbedder
 from modelyard_client.tasks.ticket_classifier import AsyncTicketClassifier, Prediction, TicketClassifier
+from modelyard_client.tasks.voice_activity import AsyncVoiceActivity, VoiceActivity
 
 __all__ = [
     "AsyncChat",
@@ -21,8 +23,10 @@ __all__ = [
     "AsyncImageGenerator",
     "AsyncImagingTriage",
     "AsyncPassageEmbedder",
+    "AsyncSpeechRecogniser",
     "AsyncTextEmbedder",
     "AsyncTicketClassifier",
+    "AsyncVoiceActivity",
     "Calendar",
     "Chat",
     "Completion",
@@ -36,8 +40,11 @@ __all__ = [
     "ImagingTriage",
     "PassageEmbedder",
     "Prediction",
+    "Segment",
     "Series",
+    "SpeechRecogniser",
     "TextEmbedder",
     "TicketClassifier",
     "Triage",
+    "VoiceActivity",
 ]

@@ -240,8 +240,8 @@ class _Voice:
         self._begun = False
 
     def probabilities(self, samples: npt.NDArray[np.float32]) -> list[float]:
-        """Of each chunk of what comes next."""
-        found = self._call(samples, 0)
+        """Of each chunk of what comes next; a last one that is not whole is filled up with silence."""
+        found = self._call(np.pad(samples, (0, -len(samples) % CHUNK)), 0)
         self._begun = True
         return list(map(float, found.reshape(-1)))
 
@@ -296,7 +296,7 @@ def _copied(request: Any) -> Request:
 
 
 def _whole_chunks(blocks: Iterator[npt.NDArray[np.float32]]) -> Iterator[npt.NDArray[np.float32]]:
-    """The same sound in whole chunks, the last of them filled up with silence."""
+    """The same sound in whole chunks, but for the last one."""
     rest = np.zeros(0, np.float32)
     for block in blocks:
         joined = np.concatenate([rest, block])
@@ -305,7 +305,7 @@ def _whole_chunks(blocks: Iterator[npt.NDArray[np.float32]]) -> Iterator[npt.NDA
         if whole:
             yield joined[:whole]
     if len(rest):
-        yield np.pad(rest, (0, CHUNK - len(rest)))
+        yield rest
 
 
 def _of(heard: Heard, first: int, behind: int) -> tuple[float, npt.NDArray[np.float32]]:

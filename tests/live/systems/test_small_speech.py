@@ -1,0 +1,205 @@
+"""`speech` in small, built, proven and served for real: its own declarations on a Whisper of random weights."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, closing
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from modelyard_build import pipeline
+from modelyard_build.assets import fetch
+from modelyard_build.errors import AssetUnavailable
+from modelyard_build.model import Array, PythonModel
+from modelyard_build.models.speech import samples_of
+from modelyard_build.sources import pinned_assets
+from modelyard_client import AsyncClient, Client
+from modelyard_client.errors import ClientError, InvalidInput, SequenceLost
+from modelyard_client.tasks import AsyncSpeechRecogniser, AsyncVoiceActivity, Segment, SpeechRecogniser, VoiceActivity
+from modelyard_ops.building import serve_scratch, server_on_free_ports
+from modelyard_server.process import TritonServer
+from support.candidates import declare_only
+from support.silent import Silent
+from support.small_speech import CARD, SENTENCE, declare
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+
+
+@dataclass(frozen=True)
+class Running:
+    """The system as it was built, and a Triton over it."""
+
+    whole: PythonModel
+    result: pipeline.Result
+    server: TritonServer
+
+    def client(self) -> Client:
+        """Over gRPC."""
+        return Client(f"grpc://{self.server.grpc_url}", deadline=60)
+
+    def asked_of(self, model: str) -> int:
+        """How many requests a model has answered, by Triton's metrics."""
+        with urllib.request.urlopen(f"http://{self.server.metrics_url}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        found = [line for line in lines if line.startswith(f'nv_inference_request_success{{model="{model}"')]
+        return int(found[0].rpartition(" ")[2]) if found else 0
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Built once."""
+    models = declare(tmp_path_factory.mktemp("weights"))
+    repository = tmp_path_factory.mktemp("model_repository")
+    whole = models[-1]
+    assert isinstance(whole, PythonModel)
+    with pytest.MonkeyPatch.context() as patch:
+        declare_only(patch, *models, file="models/speech.py")
+        try:
+            results = pipeline.build([], repository, serve_scratch, Silent())
+        except AssetUnavailable as error:
+            pytest.skip(str(error))
+    with server_on_free_ports(repository) as server:
+        yield Running(whole, results[-1], server)
+
+
+def segments_of(system: Running, content: bytes) -> list[Segment]:
+    """What the reference makes of a file."""
+    audio = np.array([[content]], np.object_)
+    found = system.whole.reference(fetch(pinned_assets(system.whole), print), {"audio": audio})
+    rows = zip(*(found[name][0, :, 0] for name in ("start", "end", "text", "language")), strict=True)
+    return [Segment(float(start), float(end), text.decode(), code.decode()) for start, end, text, code in rows]
+
+
+def test_the_build_proves_and_evaluates_it(system: Running) -> None:
+    """Word errors of transformers and as served are the same."""
+    assert system.result.built
+    assert system.result.metrics["items"] == 10
+    assert system.result.metrics["pytorch"] == system.result.metrics["served"]
+
+
+async def test_the_task_streams_what_transformers_writes(system: Running) -> None:
+    """Of a file, of samples and their rate; the async form too."""
+    expected = segments_of(system, SENTENCE.read_bytes())
+    assert expected
+    samples = samples_of(SENTENCE.read_bytes())
+    with system.client() as client:
+        task = SpeechRecogniser(client)
+        assert list(task.transcribe(SENTENCE)) == expected
+        assert [segment.text for segment in task.transcribe((samples, 16_000))]
+        assert list(task.transcribe(SENTENCE, language=expected[0].language, beam_size=1)) == expected
+    async with (
+        AsyncClient(f"grpc://{system.server.grpc_url}", deadline=60) as opened,
+        aclosing(AsyncSpeechRecogniser(opened).transcribe(SENTENCE)) as found,
+    ):
+        assert [segment async for segment in found] == expected
+
+
+def test_silence_is_an_empty_stream(system: Running) -> None:
+    """No segment and no error; the net is not even asked."""
+    asked = system.asked_of("speech_encoder")
+    with system.client() as client:
+        assert list(SpeechRecogniser(client).transcribe((np.zeros(160_000, np.int16), 16_000))) == []
+        assert list(SpeechRecogniser(client).transcribe((np.zeros(100, np.int16), 16_000))) == []
+    assert system.asked_of("speech_encoder") == asked
+
+
+def test_bad_sound_fails_alone(system: Running) -> None:
+    """Each with its sentence; those beside it get their segments."""
+    good = CARD.read_bytes()
+    bad = {
+        b"RIFF": "audio is no WAV file",
+        good[:-1000]: "audio is cut off",
+        b"ID3" + b"\0" * 99: "audio is an MP3 file",
+    }
+
+    def transcribe(content: bytes) -> list[Segment] | ClientError:
+        with system.client() as client:
+            try:
+                return list(SpeechRecogniser(client).transcribe(content))
+            except ClientError as error:
+                return error
+
+    with ThreadPoolExecutor(6) as threads:
+        answers = dict(zip([*bad, good], threads.map(transcribe, [*bad, good]), strict=True))
+    assert answers[good] == segments_of(system, good)
+    for content, words in bad.items():
+        assert isinstance(answers[content], InvalidInput)
+        assert words in str(answers[content])
+
+
+def test_wishes_out_of_range(system: Running) -> None:
+    """The decoder's words reach the caller."""
+    with system.client() as client:
+        with pytest.raises(ClientError, match="language is 'xx', expected a code such as en, de"):
+            list(SpeechRecogniser(client).transcribe(CARD, language="xx"))
+        with pytest.raises(ClientError, match="beam_size is 99, expected 1 to 8"):
+            list(SpeechRecogniser(client).transcribe(CARD, beam_size=99))
+
+
+def test_a_caller_that_goes_stops_the_work(system: Running) -> None:
+    """Ten minutes of speech, left after the first segment: no more than a few windows are decoded."""
+    samples = np.tile(samples_of(SENTENCE.read_bytes()), 180)
+    with system.client() as client:
+        before = system.asked_of("speech_decoder")
+        with closing(SpeechRecogniser(client).transcribe((samples, 16_000))) as segments:
+            next(segments)
+        time.sleep(2)
+        left = system.asked_of("speech_decoder")
+        time.sleep(1)
+        assert system.asked_of("speech_decoder") == left
+        # 20 windows of 30 s, each decoded once at least.
+        assert left - before < 20
+        assert list(SpeechRecogniser(client).transcribe(CARD)) == segments_of(system, CARD.read_bytes())
+
+
+def probabilities_of(system: Running, samples: Array) -> Array:
+    """PyTorch's, of whole chunks."""
+    from modelyard_build.models.speech import voice_activity
+
+    filled = np.pad(samples, (0, 512 - len(samples) % 512))
+    files = fetch(pinned_assets(system.whole), print)
+    return voice_activity(files, {"audio": filled[None]})["speech_probability"][0]
+
+
+async def test_voices_side_by_side(system: Running) -> None:
+    """Blocks of any size, many sequences at a time, each with its own state: PyTorch's probabilities."""
+    samples = samples_of(SENTENCE.read_bytes())
+    expected = probabilities_of(system, samples)
+
+    def listen(size: int) -> list[float]:
+        with system.client() as client:
+            return list(
+                VoiceActivity(client).probabilities(samples[at : at + size] for at in range(0, len(samples), size))
+            )
+
+    with ThreadPoolExecutor(8) as threads:
+        for found in threads.map(listen, [800, 1600, 1601, 3000, 5000, 16_000, 700, 512]):
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+
+    async def blocks() -> AsyncIterator[Array]:
+        yield (samples * 32768).astype(np.int16)
+
+    async with AsyncClient(f"grpc://{system.server.grpc_url}", deadline=60) as opened:
+        found = [each async for each in AsyncVoiceActivity(opened).probabilities(blocks())]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_bad_chunk_leaves_the_sequence_as_it_was(system: Running) -> None:
+    """Its request fails, the next one goes on; a sequence that was never started is refused."""
+    samples = samples_of(SENTENCE.read_bytes())[: 20 * 512].reshape(20, 1, 512)
+    with system.client() as client:
+        with client.sequence("speech_vad") as sequence:
+            first = [sequence.infer({"audio": each})["speech_probability"] for each in samples[:10]]
+            for bad, words in ((np.zeros((1, 500)), "multiple of 512"), (np.full((1, 512), 300), "expected -1 to 1")):
+                with pytest.raises(InvalidInput, match=words):
+                    sequence.infer({"audio": bad.astype(np.float32)})
+            rest = [sequence.infer({"audio": each})["speech_probability"] for each in samples[10:]]
+        found = np.concatenate([*first, *rest]).reshape(-1)
+        np.testing.assert_allclose(found, probabilities_of(system, samples.reshape(-1))[:20], atol=1e-5)
+        with pytest.raises((SequenceLost, InvalidInput)):
+            client.infer("speech_vad", {"audio": samples[0]}, sequence_id=987_654)
