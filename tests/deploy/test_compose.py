@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -54,7 +55,20 @@ def test_every_service_is_chosen_by_a_profile() -> None:
         "triton-cpu": ["cpu"],
         "triton-gpu": ["gpu"],
         "build": ["gpu-build"],
+        "triton-gpu-llm": ["gpu-llm"],
     }
+
+
+def test_the_language_models_server_reads_what_is_linted() -> None:
+    """The config for vLLM is a file of model_repository/, what it loads one of deploy/; mounted they are one model."""
+    service = COMPOSE["services"]["triton-gpu-llm"]
+    mounted = {
+        target: source for source, target, mode in (one.split(":") for one in service["volumes"] if ":ro" in one)
+    }
+    assert 'backend: "vllm"' in (ROOT / mounted["/models/chat/config.pbtxt"]).read_text()
+    settings = json.loads((ROOT / mounted["/models/chat/1/model.json"]).read_text())
+    assert f"--tokenizer={settings['model']}" in service["command"]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
 def test_ports_are_published_on_loopback_only(service: dict[str, Any]) -> None:

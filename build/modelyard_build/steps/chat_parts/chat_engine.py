@@ -1,0 +1,183 @@
+"""Many conversations on one engine: a thread takes in new ones, computes a step of all, and hands out what was said.
+
+Knows OpenVINO GenAI and nothing of Triton.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import openvino
+import openvino_genai
+
+if TYPE_CHECKING:
+    from modelyard_build.steps.chat_parts.chat_text import Spoken
+
+REASONS = {openvino_genai.GenerationFinishReason.STOP: "stop", openvino_genai.GenerationFinishReason.LENGTH: "length"}
+
+
+class Listener(Protocol):
+    """Who asked."""
+
+    def said(self, text: str, tokens: int, reason: str) -> None:
+        """A piece of the answer, made of so many tokens; the reason says why it is the last one, and is else empty."""
+
+    def failed(self, message: str) -> None:
+        """There will be no more."""
+
+    def cancelled(self) -> None:
+        """There will be no more, as was wished."""
+
+
+@dataclass(eq=False)
+class Conversation:
+    """One request, from its prompt to its last token.
+
+    Attributes:
+        listener: who asked.
+        prompt: its tokens, int64 [1, n].
+        config: what the engine is asked for.
+        spoken: makes text of tokens.
+        stream: whether every piece is handed out, or the whole at the end.
+        said: text that has not been handed out; at first what stands before the answer.
+        gone: whether nobody listens any more; any thread may say so.
+    """
+
+    listener: Listener
+    prompt: npt.NDArray[np.int64]
+    config: Any
+    spoken: Spoken
+    stream: bool
+    said: str = ""
+    gone: bool = False
+    _handle: Any = None
+    _tokens: int = 0
+
+    def start(self, pipeline: Any, number: int) -> None:
+        """Gives it to the engine, under a number."""
+        self._handle = pipeline.add_request(number, openvino.Tensor(self.prompt), self.config)
+
+    def stop(self) -> None:
+        """Takes it from the engine, wherever it is: its pages are free for others."""
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def fail(self, message: str) -> bool:
+        """Ends it with an error; True, as that was the end."""
+        self.stop()
+        self.listener.failed(message)
+        return True
+
+    def advance(self) -> bool:
+        """Hands out what the engine has made of it; whether that was the end."""
+        if self.gone:
+            self.stop()
+            self.listener.cancelled()
+            return True
+        reason = self._taken()
+        if not reason and self._handle.get_status() == openvino_genai.GenerationStatus.IGNORED:
+            return self.fail("the conversation does not fit into the cache. Raise cache_size in config.pbtxt.")
+        if reason or (self.stream and self.said):
+            self.listener.said(self.said, self._tokens, reason)
+            self.said, self._tokens = "", 0
+        if reason:
+            # Where a text of the caller's ended it, the engine would go on.
+            self.stop()
+        return bool(reason)
+
+    def _taken(self) -> str:
+        reason = ""
+        while not reason and not self.spoken.stopped and self._handle.can_read():
+            for output in self._handle.read().values():
+                self._tokens += len(output.generated_ids)
+                self.said += self.spoken.push(output.generated_ids)
+                reason = REASONS.get(output.finish_reason, "")
+        if reason:
+            self.said += self.spoken.end()
+        return "stop" if self.spoken.stopped else reason
+
+
+@dataclass
+class Engine:
+    """Drives a pipeline in a thread of its own.
+
+    Attributes:
+        pipeline: OpenVINO GenAI's ContinuousBatchingPipeline.
+        most: conversations that may be there at a time.
+        report: takes a sentence for the log.
+    """
+
+    pipeline: Any
+    most: int
+    report: Callable[[str], None]
+    _wake: threading.Condition = field(default_factory=threading.Condition)
+    _arrived: list[Conversation] = field(default_factory=list)
+    _live: list[Conversation] = field(default_factory=list)
+    _count: int = 0
+    _closing: bool = False
+
+    def __post_init__(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    def take(self, conversation: Conversation) -> bool:
+        """Takes in a conversation; False where there are too many."""
+        with self._wake:
+            if len(self._arrived) + len(self._live) >= self.most:
+                return False
+            self._arrived.append(conversation)
+            self._wake.notify()
+        return True
+
+    def close(self) -> None:
+        """Ends when every conversation has."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while self._take_in():
+            failure = self._step()
+            for conversation in list(self._live):
+                over = conversation.fail(failure) if failure else conversation.advance()
+                if over:
+                    self._live.remove(conversation)
+
+    def _take_in(self) -> bool:
+        """Waits for work; False where there is none and will be none."""
+        with self._wake:
+            while not (self._arrived or self._live or self._closing):
+                self._wake.wait()
+            arrived, self._arrived = self._arrived, []
+            self._live += arrived
+        for conversation in arrived:
+            self._count += 1
+            try:
+                conversation.start(self.pipeline, self._count)
+            except Exception as error:  # noqa: BLE001  # as in _step
+                conversation.fail(f"the engine refuses the request: {_brief(error)}")
+                self._live.remove(conversation)
+        return bool(self._live) or not self._closing
+
+    def _step(self) -> str:
+        """Computes the next token of every conversation; what went wrong, or nothing."""
+        if not self._live:
+            return ""
+        try:
+            self.pipeline.step()
+        # Whatever the engine says, those who asked get an answer, and the next ones a chance.
+        except Exception as error:  # noqa: BLE001
+            self.report(f"the engine failed: {error}")
+            return f"the engine failed: {_brief(error)}. See the server's log."
+        return ""
+
+
+def _brief(error: Exception) -> str:
+    """The last line of what the engine says: before it stand places in its source."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
