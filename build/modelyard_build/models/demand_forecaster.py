@@ -294,6 +294,7 @@ DAILY = PythonModel(
         "levels": " ".join(LEVELS),
         "min_days": str(MIN_DAYS),
         "max_days": str(MAX_DAYS),
+        "forecaster_batch": str(MAX_BATCH_SIZE),
     },
     calls={"forecaster": ENSEMBLE.name},
     assets=m5.ASSETS,

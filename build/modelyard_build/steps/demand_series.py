@@ -6,9 +6,9 @@ START may bring a long history: so a series begins, and goes on after its state 
 again, with other prices for the days to come. While fewer days are known than the forecaster needs, `days_missing` says
 how many, and the forecasts are NaN.
 
-The forecast is made by another model, which is called with all that is known: the answer is the one that it gives to
-the same history sent at once. What a request brought is kept only once it is answered: after an error the series stands
-where it stood.
+The forecast is made by another model, which is called with all that is known, of several series at once: the answer is
+the one that it gives to the same history sent as a whole. What a request brought is kept only once it is answered:
+after an error the series stands where it stood.
 
 Kept are the newest days that the forecaster uses, some 6 KB a series. A series goes at END, when it was not asked for
 as long as Triton's own idle time, and when there are more than Triton lets live: then the one not asked for longest.
@@ -16,6 +16,7 @@ as long as Triton's own idle time, and when there are more than Triton lets live
 Reads from config.pbtxt's `parameters`:
 
 - `forecaster`: the model that is called. It takes `history`, `prices`, `events`, `snap`, `last_date`.
+- `forecaster_batch`: series that it is asked about at once; its max_batch_size at most.
 - `context`: days of history that the forecaster uses.
 - `horizon`: days ahead that it answers for.
 - `levels`: those of its quantiles, between spaces.
@@ -31,7 +32,7 @@ import asyncio
 import json
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -41,6 +42,7 @@ import triton_python_backend_utils as pb_utils
 
 Array: TypeAlias = npt.NDArray[Any]
 
+FORECASTS = ("quantiles", "mean")
 ONE_DAY = np.timedelta64(1, "D")
 # As the forecaster's own check: more of a product is sold in no shop on a day.
 MOST = 1e9
@@ -58,6 +60,7 @@ class Limits:
     horizon: int
     min_days: int
     max_days: int
+    forecaster_batch: int
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,37 @@ class Series:
     touched: float
 
 
+@dataclass
+class Step:
+    """A request on its way.
+
+    Attributes:
+        key: the correlation id.
+        end: whether it is the sequence's last.
+        failure: why it cannot be answered, Triton's error; None where it can.
+        missing: days that are still needed for a forecast.
+        series: the series with its days.
+        ahead: prices, events and SNAP of the days to come.
+        forecasts: the called model's answer.
+    """
+
+    key: int
+    end: bool
+    failure: Any = None
+    missing: int = 0
+    series: Series = field(init=False)
+    ahead: dict[str, Array] = field(default_factory=dict)
+    forecasts: dict[str, Array] = field(default_factory=dict)
+
+    def inputs(self) -> dict[str, Array]:
+        """What the called model is asked with, without the batch dimension."""
+        series = self.series
+        known = {"prices": series.prices, "events": series.events, "snap": series.snap}
+        joined = {name: np.concatenate([array, self.ahead[name]]) for name, array in known.items()}
+        last = np.array([str(series.last).encode()], dtype=np.object_)
+        return {"history": series.units, **joined, "last_date": last}
+
+
 class TritonPythonModel:
     """One instance of the step."""
 
@@ -94,14 +128,15 @@ class TritonPythonModel:
         self.name = config["name"]
         self.limits = Limits(**{name: _integer(config["parameters"], name) for name in Limits.__dataclass_fields__})
         self.forecaster = _text(config["parameters"], "forecaster")
-        self.levels = len(_text(config["parameters"], "levels").split())
+        quantiles = np.full((1, self.limits.horizon, len(_text(config["parameters"], "levels").split())), np.nan)
+        self.nothing = {"quantiles": quantiles.astype(np.float32), "mean": quantiles[..., 0].astype(np.float32)}
         sequences = config["sequence_batching"]
         self.idle_s = int(sequences["max_sequence_idle_microseconds"]) / 1e6
         self.most = int(sequences["oldest"]["max_candidate_sequences"])
         self.kept: OrderedDict[int, Series] = OrderedDict()
 
     async def execute(self, requests: list[Any]) -> list[Any]:
-        """Answers a request of each of several series, side by side; one with bad days fails alone.
+        """Answers a request of each of several series; one with bad days fails alone.
 
         Args:
             requests: each with `units` FP32 [1, days], `prices` FP32, `events` UINT8 and `snap` UINT8 of as many days
@@ -112,7 +147,9 @@ class TritonPythonModel:
             [1, 1].
         """
         self._forget()
-        return list(await asyncio.gather(*(self._response(request) for request in requests)))
+        steps = [self._step(request) for request in requests]
+        await asyncio.gather(*(self._forecast(group) for group in self._groups(steps)))
+        return [self._response(step) for step in steps]
 
     def _forget(self) -> None:
         """Drops what Triton no longer knows: the newest stand last."""
@@ -120,31 +157,59 @@ class TritonPythonModel:
         while self.kept and now - next(iter(self.kept.values())).touched > self.idle_s:
             self.kept.popitem(last=False)
 
-    async def _response(self, request: Any) -> Any:
-        key = int(_input(request, "CORRID").reshape(-1)[0])
+    def _step(self, request: Any) -> Step:
+        step = Step(int(_input(request, "CORRID").reshape(-1)[0]), bool(_input(request, "END").any()))
         try:
-            return await self._answer(request, key)
+            days = {name: _input(request, name)[0] for name in ("units", "prices", "events", "snap", "last_date")}
+            before = None if _input(request, "START").any() else self._known(step.key)
+            _check_days(self.limits, **days)
+            step.series = _extended(self.limits, before, **days)
+            step.ahead = {name: days[name][-self.limits.horizon :] for name in ("prices", "events", "snap")}
+            step.missing = max(0, self.limits.min_days - len(step.series.units))
         except InvalidDay as error:
-            return _failed(str(error))
-        finally:
-            if _input(request, "END").any():
-                self.kept.pop(key, None)
+            step.failure = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+        return step
 
-    async def _answer(self, request: Any, key: int) -> Any:
-        tensors = {name: _input(request, name)[0] for name in ("units", "prices", "events", "snap", "last_date")}
-        before = None if _input(request, "START").any() else self._known(key)
-        _check_days(self.limits, **tensors)
-        series = _extended(self.limits, before, **tensors)
-        missing = max(0, self.limits.min_days - len(series.units))
-        if missing:
-            outputs = self._nothing()
-        else:
-            answer = await self._forecast(series, tensors, request)
+    def _groups(self, steps: list[Step]) -> list[list[Step]]:
+        """What can be asked for together: series of which as many days are known."""
+        found: dict[int, list[Step]] = {}
+        for step in steps:
+            if step.failure is None and not step.missing:
+                found.setdefault(len(step.series.units), []).append(step)
+        size = self.limits.forecaster_batch
+        return [group[at : at + size] for group in found.values() for at in range(0, len(group), size)]
+
+    async def _forecast(self, group: list[Step]) -> None:
+        """Asks the called model about the whole history of several series at once."""
+        rows = [step.inputs() for step in group]
+        inputs = [pb_utils.Tensor(name, np.stack([row[name] for row in rows])) for name in rows[0]]
+        asked = pb_utils.InferenceRequest(
+            model_name=self.forecaster,
+            requested_output_names=list(FORECASTS),
+            inputs=inputs,
+            # The net may run on a GPU; the rows are cut apart here.
+            preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
+        )
+        answer = await asked.async_exec()
+        for place, step in enumerate(group):
             if answer.has_error():
-                return _failed(answer.error().message())
-            outputs = [pb_utils.get_output_tensor_by_name(answer, name) for name in ("quantiles", "mean")]
-        self._keep(key, series)
-        return pb_utils.InferenceResponse([*outputs, pb_utils.Tensor("days_missing", np.array([[missing]], np.int32))])
+                # In the called model's own words: days that are bad were found before.
+                step.failure = answer.error()
+                continue
+            arrays = {name: pb_utils.get_output_tensor_by_name(answer, name).as_numpy() for name in FORECASTS}
+            step.forecasts = {name: array[place : place + 1] for name, array in arrays.items()}
+
+    def _response(self, step: Step) -> Any:
+        if step.failure is None:
+            self._keep(step.key, step.series)
+        if step.end:
+            self.kept.pop(step.key, None)
+        if step.failure is not None:
+            return pb_utils.InferenceResponse(error=step.failure)
+        forecasts = step.forecasts or self.nothing
+        outputs = [pb_utils.Tensor(name, forecasts[name]) for name in FORECASTS]
+        missing = np.array([[step.missing]], dtype=np.int32)
+        return pb_utils.InferenceResponse([*outputs, pb_utils.Tensor("days_missing", missing)])
 
     def _known(self, key: int) -> Series:
         if key not in self.kept:
@@ -160,28 +225,6 @@ class TritonPythonModel:
         self.kept.move_to_end(key)
         while len(self.kept) > self.most:
             self.kept.popitem(last=False)
-
-    async def _forecast(self, series: Series, tensors: dict[str, Array], request: Any) -> Any:
-        """The called model's answer to all that is known."""
-        coming = slice(-self.limits.horizon, None)
-        inputs = {
-            "history": series.units,
-            "prices": np.concatenate([series.prices, tensors["prices"][coming]]),
-            "events": np.concatenate([series.events, tensors["events"][coming]]),
-            "snap": np.concatenate([series.snap, tensors["snap"][coming]]),
-            "last_date": tensors["last_date"],
-        }
-        asked = pb_utils.InferenceRequest(
-            model_name=self.forecaster,
-            requested_output_names=["quantiles", "mean"],
-            inputs=[pb_utils.Tensor(name, array[None]) for name, array in inputs.items()],
-            timeout=request.timeout(),
-        )
-        return await asked.async_exec()
-
-    def _nothing(self) -> list[Any]:
-        quantiles = np.full((1, self.limits.horizon, self.levels), np.nan, np.float32)
-        return [pb_utils.Tensor("quantiles", quantiles), pb_utils.Tensor("mean", quantiles[..., 0])]
 
 
 def _check_days(limits: Limits, units: Array, prices: Array, events: Array, snap: Array, last_date: Array) -> None:
@@ -267,10 +310,6 @@ def _date(element: bytes) -> np.datetime64:
 def _input(request: Any, name: str) -> Array:
     array: Array = pb_utils.get_input_tensor_by_name(request, name).as_numpy()
     return array
-
-
-def _failed(reason: str) -> Any:
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(reason, pb_utils.TritonError.INVALID_ARG))
 
 
 def _text(parameters: dict[str, dict[str, str]], name: str) -> str:

@@ -230,6 +230,8 @@ def test_a_restarted_server_has_lost_the_series(tmp_path: Path) -> None:
         with TritonServer(options) as server:
             sequence = client.sequence(DAILY.name).__enter__()
             assert sequence.infer(day(10))["days_missing"].item() == 18
+            with pytest.raises(ClientError, match="Model 'demand_forecaster' is not ready"):
+                sequence.infer(day(18, last=days_on(18)))
             os.kill(server.state.pid, signal.SIGKILL)
         with TritonServer(options):
             with pytest.raises(SequenceLost, match=r"the server was restarted\. Start a new sequence with its history"):
