@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from modelyard_client import Client
 from modelyard_client.errors import ClientError, ConnectionLost, SequenceLost
 from modelyard_server.process import TritonServer
 from support.client_models import write_client_models
-from support.clients import KINDS, Kind, open_client, url_of
+from support.clients import Kind, open_client, url_of
 from support.triton import eventually, options_on_free_ports
 
 pytestmark = pytest.mark.live
@@ -33,7 +34,7 @@ import numpy as np
 from modelyard_client import AsyncClient
 
 async def take(client):
-    inputs = {"count": np.array([10**6], np.int32), "bytes": np.array([100_000], np.int32)}
+    inputs = {"count": np.array([10**6], np.int32), "bytes": np.array([20_000], np.int32)}
     inputs["pause"] = np.array([0.3], np.float32)
     async for result in client.stream("numbers", inputs):
         if result["number"][0] == 0:
@@ -88,13 +89,6 @@ def add(number: int) -> dict[str, Any]:
     return {"number": np.array([[number]], np.int32)}
 
 
-def load_anew(server: TritonServer, model: str) -> None:
-    """As after a change of its files."""
-    os.utime(server.options.repository / model / "1" / "model.py")
-    load = urllib.request.Request(f"http://{server.http_url}/v2/repository/models/{model}/load", method="POST")
-    urllib.request.urlopen(load).close()  # noqa: S310 - loopback
-
-
 def vanish(server: TritonServer) -> None:
     """200 streams begin, and the process that takes them is killed."""
     with subprocess.Popen([sys.executable, "-c", MANY, url_of(server, "grpc")], stdout=subprocess.PIPE) as process:
@@ -115,7 +109,8 @@ def test_200_clients_vanish_in_mid_stream(server: TritonServer) -> None:
     with Client(url_of(server, "grpc"), deadline=20) as client:
 
         def left() -> tuple[int, int]:
-            state = next(client.stream("numbers", numbers(1)))
+            # To its end: Triton 2.51 may crash where a request is cancelled just as it finishes.
+            (state,) = client.stream("numbers", numbers(1))
             return int(state["running"][0]) - 1, int(state["cancelled"][0])
 
         vanish(server)
@@ -123,41 +118,45 @@ def test_200_clients_vanish_in_mid_stream(server: TritonServer) -> None:
         assert eventually(lambda: left()[0] == 0)
         after_first = memory(server)
         cancelled = left()[1]
-        assert 200 <= cancelled <= 210
-        for wave in (2, 3):
-            vanish(server)
-            assert eventually(lambda: left()[0] == 0)
-            assert left()[1] >= 200 * wave
-        # One wave's responses of 20 MB, kept for each wave, would show.
+        assert cancelled >= 200
+        vanish(server)
+        assert eventually(lambda: left()[0] == 0)
+        assert left()[1] >= cancelled + 200
+        # What was waiting to be sent when they vanished, 13 MB a second, is not kept for each wave.
         assert memory(server) - after_first < 20
     pending = urllib.request.urlopen(f"http://{server.metrics_url}/metrics").read().decode()
     assert 'nv_inference_pending_request_count{model="numbers",version="1"} 0' in pending
 
 
-def test_state_goes_with_the_server(server: TritonServer) -> None:
-    """A model that is loaded anew, a server that is started anew: clients are told to start again, and can."""
-    for kind in KINDS:
-        with open_client(kind, url_of(server, kind), deadline=20) as client:
-            with client.sequence("steps") as sequence:
-                sequence.infer(add(1))
-                load_anew(server, "steps")
-                with pytest.raises(SequenceLost, match=r"loaded anew.* Start a new sequence"):
-                    sequence.infer(add(1))
-            with client.sequence("steps") as again:
-                assert again.infer(add(5))["total"] == 5
-    with (
-        open_client("grpc", url_of(server, "grpc"), deadline=20) as one,
-        open_client("http", url_of(server, "http"), deadline=20) as other,
-        one.sequence("steps") as first,
-        other.sequence("steps") as second,
-    ):
-        for sequence in (first, second):
+def load_anew(server: TritonServer) -> None:
+    """The model, as after a change of its files."""
+    os.utime(server.options.repository / "steps" / "1" / "model.py")
+    load = urllib.request.Request(f"http://{server.http_url}/v2/repository/models/steps/load", method="POST")
+    urllib.request.urlopen(load).close()  # noqa: S310 - loopback
+
+
+def kill_and_restart(server: TritonServer) -> None:
+    """The whole server."""
+    kill(server)
+    restart(server)
+
+
+@pytest.mark.parametrize("how", [load_anew, kill_and_restart])
+def test_state_goes_with_the_model(server: TritonServer, how: Callable[[TritonServer], None]) -> None:
+    """Each kind of client is told to start again, and what probably happened; and can start again."""
+    # An async HTTP client finds that its connection is dead only while its loop runs.
+    kinds: tuple[Kind, ...] = ("grpc", "http", "grpc-async")
+    with ExitStack() as stack:
+        clients = [stack.enter_context(open_client(kind, url_of(server, kind), deadline=20)) for kind in kinds]
+        sequences = [stack.enter_context(client.sequence("steps")) for client in clients]
+        for sequence in sequences:
             sequence.infer(add(1))
-        kill(server)
-        restart(server)
-        for sequence in (first, second):
-            with pytest.raises(SequenceLost, match=r"the server was restarted\. Start a new sequence"):
+        how(server)
+        for client, sequence in zip(clients, sequences, strict=True):
+            with pytest.raises(SequenceLost, match=r"loaded anew, or the server was restarted\. Start a new sequence"):
                 sequence.infer(add(1))
+            with client.sequence("steps") as again:
+                assert again.infer(add(5), end=True)["total"] == 5
 
 
 def test_server_killed_in_mid_stream(server: TritonServer) -> None:
