@@ -17,7 +17,8 @@ from support.small_speech import SENTENCE
 
 def tone(rate: int, seconds: float = 1.0) -> Array:
     """440 Hz, half of full scale: float64 [samples]."""
-    return 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(rate * seconds)) / rate)
+    samples: Array = 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(rate * seconds)) / rate)
+    return samples
 
 
 def wav_of(frames: bytes, rate: int, channels: int, bits: int, kind: int = audio.PCM, extra: bytes = b"") -> bytes:
@@ -32,11 +33,11 @@ def wav_of(frames: bytes, rate: int, channels: int, bits: int, kind: int = audio
 def encoded(samples: Array, bits: int, kind: int) -> bytes:
     """Samples as a WAV file holds them."""
     if kind == audio.FLOAT:
-        return samples.astype(f"<f{bits // 8}").tobytes()
+        return bytes(samples.astype(f"<f{bits // 8}").tobytes())
     if bits == 8:
-        return np.round(samples * 127 + 128).astype(np.uint8).tobytes()
+        return bytes(np.round(samples * 127 + 128).astype(np.uint8).tobytes())
     whole = np.round(samples * (2 ** (bits - 1) - 1)).astype("<i4")
-    return whole.view(np.uint8).reshape(-1, 4)[:, : bits // 8].tobytes()
+    return bytes(whole.view(np.uint8).reshape(-1, 4)[:, : bits // 8].tobytes())
 
 
 def heard(content: bytes) -> Array:
@@ -128,7 +129,7 @@ LIMITS = Limits(speech=0.5, silence=0.35, least_silence=3, least_speech=4, paddi
 def cut(probabilities: list[float], at_once: int = 1000) -> list[tuple[int, int]]:
     """The windows, with so many chunks in each call."""
     windows = Windows(LIMITS)
-    found = []
+    found: list[tuple[int, int]] = []
     for start in range(0, len(probabilities), at_once):
         found += windows.feed(probabilities[start : start + at_once])
     return [*found, *windows.finish()]

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
 from modelyard_build.assets import Asset, LocalAsset
 from modelyard_build.datasets import spoken_clips
-from modelyard_build.model import AnyModel, Model, PythonModel, Tensor
+from modelyard_build.model import AnyModel, Array, Arrays, Model, PythonModel, Tensor
 from modelyard_build.models import speech
 
 FOLDER = Path(__file__).parent / "speech"
@@ -27,8 +26,7 @@ WIDTH, INNER, LAYERS, POSITIONS = 64, 96, 1, 20
 SPECIAL = ("endoftext", "startoftranscript", "en", "de", "transcribe", "nocaptions", "notimestamps")
 LANGUAGES = ("en", "de")
 TIMESTAMPS = 1501
-
-Array = npt.NDArray[np.generic]
+EVALUATED = 3
 
 
 def write_small_whisper(folder: Path) -> dict[str, Path]:
@@ -134,6 +132,18 @@ def declare(folder: Path) -> tuple[AnyModel, ...]:
             files={**decoder.files, "tokenizer.json": own["tokenizer"]},
             # What random weights write is never to be believed.
             parameters={**decoder.parameters, "temperatures": "0"},
+            verified_items=4,
         ),
-        replace(whole, assets={**whole.assets, **own, **clips}),
+        replace(
+            whole,
+            assets={**whole.assets, **own, **clips},
+            verified_items=2,
+            evaluation=replace(whole.evaluation, data=_some) if whole.evaluation else None,
+        ),
     )
+
+
+def _some(files: Mapping[str, Path]) -> tuple[Arrays, Array]:
+    """The first clips of the evaluation."""
+    inputs, truth = speech.evaluation_data(files)
+    return {name: array[:EVALUATED] for name, array in inputs.items()}, truth[:EVALUATED]

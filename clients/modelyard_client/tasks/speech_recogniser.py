@@ -68,7 +68,9 @@ class SpeechRecogniser:
             deadline: Seconds until the last segment; None takes the client's. An hour of sound takes minutes.
 
         Raises:
-            InvalidInput: The file cannot be read, here or by the server, or something else is out of range.
+            InvalidInput: The file cannot be read here, or something else is out of range.
+            InferenceFailed: The server cannot read the sound, or refuses a wish; says why. (A stream of Triton's has no
+                codes by which the two could be told from a failure.)
             IncompatibleModel: The model is of another kind.
             ClientError: As `Client.stream`; each segment that came before is whole.
         """
@@ -139,13 +141,17 @@ def content_of(audio: Audio) -> tuple[bytes, int]:
             f"audio is a {type(audio).__name__}; it is the bytes of a WAV file, its pathlib.Path, or samples and their "
             f"rate{hint}."
         )
-    try:
-        content = audio if isinstance(audio, bytes) else audio.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{audio} cannot be read: {error.strerror}.") from error
+    content = audio if isinstance(audio, bytes) else _read(audio)
     if not content:
         raise InvalidInput("audio is empty; see what it was read from.")
     return content, 0
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def pcm_of(samples: Array, rate: int) -> tuple[bytes, int]:

@@ -78,7 +78,6 @@ def segments_of(system: Running, content: bytes) -> list[Segment]:
 def test_the_build_proves_and_evaluates_it(system: Running) -> None:
     """Word errors of transformers and as served are the same."""
     assert system.result.built
-    assert system.result.metrics["items"] == 10
     assert system.result.metrics["pytorch"] == system.result.metrics["served"]
 
 
@@ -128,7 +127,7 @@ def test_bad_sound_fails_alone(system: Running) -> None:
         answers = dict(zip([*bad, good], threads.map(transcribe, [*bad, good]), strict=True))
     assert answers[good] == segments_of(system, good)
     for content, words in bad.items():
-        assert isinstance(answers[content], InvalidInput)
+        assert isinstance(answers[content], ClientError)
         assert words in str(answers[content])
 
 
@@ -163,7 +162,8 @@ def probabilities_of(system: Running, samples: Array) -> Array:
 
     filled = np.pad(samples, (0, 512 - len(samples) % 512))
     files = fetch(pinned_assets(system.whole), print)
-    return voice_activity(files, {"audio": filled[None]})["speech_probability"][0]
+    row: Array = voice_activity(files, {"audio": filled[None]})["speech_probability"][0]
+    return row
 
 
 async def test_voices_side_by_side(system: Running) -> None:

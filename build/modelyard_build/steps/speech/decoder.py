@@ -277,7 +277,7 @@ class TritonPythonModel:
             return _error("the request was cancelled while it was decoded", pb_utils.TritonError.CANCELLED)
         found = [self._reading(window) for window in item]
         texts = [[self._text(words).encode() for _, _, words in each.segments] for each in found]
-        codes = {token: code for code, token in self.tokens.languages.items()}
+        codes: dict[int | None, str] = {token: code for code, token in self.tokens.languages.items()}
         return pb_utils.InferenceResponse(
             [
                 pb_utils.Tensor("start", _rows([[start for start, _, _ in each.segments] for each in found], 0.0)),
