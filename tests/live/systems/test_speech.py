@@ -23,7 +23,7 @@ SENTENCE = "librivox/sense_and_sensibility_01_austen_64kb-0930.wav"
 
 
 def test_sentences_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many words are wrong as in transformers, and few; neither a beam nor an unknown language changes a sentence."""
+    """As many words are wrong as in transformers, and few; a beam changes no sentence, nor does an unknown language."""
     declare_only(monkeypatch, *speech.MODELS, file="models/speech.py")
     try:
         *_, whole = pipeline.build([], tmp_path, serve_scratch, Silent())
