@@ -93,7 +93,8 @@ def test_pytorch_runs_under_inference_mode_alone() -> None:
 @pytest.mark.parametrize("path", STEPS, ids=lambda path: path.stem)
 def test_a_step_loads_once(path: Path) -> None:
     """What reads a model is called from `initialize`, and by nothing that `execute` reaches."""
-    functions = {node.name: node for node in ast.walk(tree_of(path)) if isinstance(node, ast.FunctionDef)}
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    functions = {node.name: node for node in ast.walk(tree_of(path)) if isinstance(node, definitions)}
     reached, waiting = set(), {"execute"}
     while waiting:
         name = waiting.pop()
@@ -103,8 +104,13 @@ def test_a_step_loads_once(path: Path) -> None:
     assert [ast.unparse(call) for name in reached for call in calls(functions[name]) if name_of(call) in LOADS] == []
 
 
-@pytest.mark.parametrize("path", STEPS, ids=lambda path: path.stem)
-def test_a_step_answers_in_numpy(path: Path) -> None:
+def imports_torch(path: Path) -> bool:
+    """Whether a step could answer with anything but numpy's arrays."""
+    return any(isinstance(node, ast.Import) and node.names[0].name == "torch" for node in ast.walk(tree_of(path)))
+
+
+@pytest.mark.parametrize("path", [path for path in STEPS if imports_torch(path)], ids=lambda path: path.stem)
+def test_a_step_with_pytorch_answers_in_numpy(path: Path) -> None:
     """What goes to Triton is an array, never a framework's own type; bfloat16, which numpy lacks, goes by DLPack."""
     answers = [
         call.args[1]

@@ -13,7 +13,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from modelyard_client.calls import Call, InferStream
 from modelyard_client.deadline import Deadline
-from modelyard_client.endpoint import CONNECT_TIMEOUT_S, Endpoint, Tls
+from modelyard_client.endpoint import CANCEL_DELAY_S, CONNECT_TIMEOUT_S, Endpoint, Tls
 from modelyard_client.errors import ClientClosed
 from modelyard_client.result import StreamPart
 from modelyard_client.wire import grpc as grpc_wire
@@ -101,8 +101,9 @@ class GrpcStream:
         return None if message is grpc.aio.EOF else grpc_wire.decode_part(message, self._endpoint, self._call)
 
     def cancel(self) -> None:
-        """Tells the server to stop, without waiting for it."""
-        self._rpc.cancel()
+        """Tells the server to stop, without waiting for it; a moment later, so that what is ending may end."""
+        if not self._rpc.done():
+            asyncio.get_running_loop().call_later(CANCEL_DELAY_S, self._rpc.cancel)
 
 
 class HttpTransport:

@@ -17,6 +17,9 @@ ProtocolName = Literal["grpc", "http"]
 
 # How long one attempt to connect may take, so that time is left to try another server.
 CONNECT_TIMEOUT_S = 3.0
+# Triton 2.51 can end in a segmentation fault over a cancellation that meets the end of a stream: after 2,590 streams
+# that were left behind their only response, and after none of 44,496 that went on.
+CANCEL_DELAY_S = 0.05
 # Triton's own default ports.
 DEFAULT_PORTS = {"grpc": 8001, "grpcs": 8001, "http": 8000, "https": 8000}
 SCHEMES = ", ".join(f"{scheme}://" for scheme in DEFAULT_PORTS)

@@ -17,7 +17,7 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from modelyard_client.calls import Call, InferStream
 from modelyard_client.deadline import Deadline
-from modelyard_client.endpoint import CONNECT_TIMEOUT_S, Endpoint, Tls
+from modelyard_client.endpoint import CANCEL_DELAY_S, CONNECT_TIMEOUT_S, Endpoint, Tls
 from modelyard_client.errors import ClientClosed
 from modelyard_client.result import StreamPart
 from modelyard_client.timed import response_until
@@ -87,8 +87,11 @@ class GrpcStream:
         return None if message is None else grpc_wire.decode_part(message, self._endpoint, self._call)
 
     def cancel(self) -> None:
-        """Tells the server to stop, without waiting for it."""
-        self._rpc.cancel()
+        """Tells the server to stop, without waiting for it; a moment later, so that what is ending may end."""
+        if not self._rpc.done():
+            timer = threading.Timer(CANCEL_DELAY_S, self._rpc.cancel)
+            timer.daemon = True
+            timer.start()
 
 
 class HttpTransport:

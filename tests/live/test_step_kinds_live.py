@@ -16,6 +16,9 @@ from modelyard_build.repository import manifest
 from modelyard_client import Client
 from modelyard_ops.building import serve_scratch, server_on_free_ports
 from modelyard_ops.commands.systems import systems
+from modelyard_ops.errors import OpsError
+from modelyard_ops.perf import Plan
+from modelyard_ops.perf.server import served_model
 from support.candidates import Steps, declare_only, short_rounds
 from support.step_kinds import NET, counter, spelled, speller
 from support.triton import fresh_cache
@@ -48,6 +51,9 @@ def test_what_streams_and_what_keeps_state_is_proven_and_served(
     assert [finding.failed for finding in again] == [""] * len(again)
     with server_on_free_ports(repository) as server, Client(f"grpc://{server.grpc_url}") as client:
         said = [answer["said"][0] for answer in client.stream("speller", {"tokens": np.array([4, 5, 6], np.int64)})]
+        # Whose requests perf_analyzer cannot tell apart.
+        with pytest.raises(OpsError, match="'speller' answers each request with a stream"):
+            served_model(Plan("speller", server.grpc_url))
     assert len(said) == 2
     capsys.readouterr()
     systems([], repository, seconds=0.3, callers=2, as_json=True)

@@ -86,8 +86,10 @@ def _read(sales_file: Path, prices_file: Path, calendar_file: Path) -> Demand:
 
 def _has_event(calendar: Mapping[str, npt.NDArray[np.object_]], kind: str) -> npt.NDArray[np.uint8]:
     """Two events may fall on a day."""
-    columns = [np.ma.filled(calendar[name], "") for name in ("event_type_1", "event_type_2")]
-    return ((columns[0] == kind) | (columns[1] == kind)).astype(np.uint8)
+    names = ("event_type_1", "event_type_2")
+    columns = [np.ma.filled(calendar[name], "") for name in names]  # type: ignore[no-untyped-call]
+    found: npt.NDArray[np.uint8] = ((columns[0] == kind) | (columns[1] == kind)).astype(np.uint8)
+    return found
 
 
 def _daily_prices(

@@ -124,9 +124,9 @@ class DemandForecaster(nn.Module):
 
     def _by_weekday(self, values: Tensor, known: Tensor) -> Tensor:
         """Averages over the weekday of each day to come: [batch, 28, spans]."""
-        weights = known.unflatten(1, (WEEKS, WEEK)).transpose(1, 2)
-        weekly = (values * known).unflatten(1, (WEEKS, WEEK)).transpose(1, 2)
-        averages = (weekly @ self.weekday_averages) / (weights @ self.weekday_averages + _TINY)
+        weights = known.reshape(-1, WEEKS, WEEK).transpose(1, 2)
+        weekly = (values * known).reshape(-1, WEEKS, WEEK).transpose(1, 2)
+        averages: Tensor = (weekly @ self.weekday_averages) / (weights @ self.weekday_averages + _TINY)
         return averages.repeat(1, HORIZON // WEEK, 1)
 
     def _static(

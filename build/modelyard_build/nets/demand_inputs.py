@@ -50,7 +50,8 @@ def calendar_columns(dates: npt.NDArray[np.datetime64]) -> Floats:
     christmas = (month == 12) & (day == 25)
     one_hot = weekday[..., None] == np.arange(7)
     columns = [one_hot, day[..., None] / 31, np.sin(angles), np.cos(angles), thanksgiving[..., None]]
-    return np.concatenate([*columns, christmas[..., None]], axis=-1).astype(np.float32)
+    found: Floats = np.concatenate([*columns, christmas[..., None]], axis=-1).astype(np.float32)
+    return found
 
 
 def past(units: Array, known: Array, prices: Array, events: Array, snap: Array) -> Floats:
@@ -66,7 +67,8 @@ def past(units: Array, known: Array, prices: Array, events: Array, snap: Array) 
     Returns:
         float32 [items, CONTEXT, 5].
     """
-    return np.stack([units, known, prices, events.any(-1), snap], axis=-1).astype(np.float32)
+    stacked: Floats = np.stack([units, known, prices, events.any(-1), snap], axis=-1).astype(np.float32)
+    return stacked
 
 
 def future(prices: Array, events: Array, snap: Array, calendar: Floats) -> Floats:
@@ -81,7 +83,8 @@ def future(prices: Array, events: Array, snap: Array, calendar: Floats) -> Float
     Returns:
         float32 [items, HORIZON, 22].
     """
-    return np.concatenate([prices[..., None], events, snap[..., None], calendar], axis=-1).astype(np.float32)
+    joined: Floats = np.concatenate([prices[..., None], events, snap[..., None], calendar], axis=-1).astype(np.float32)
+    return joined
 
 
 def net_inputs(inputs: Arrays) -> Arrays:

@@ -35,8 +35,8 @@ def served_model(plan: Plan) -> ServedModel:
     """The plan's model as the server describes it.
 
     Raises:
-        OpsError: nobody answers, the model is unknown or not ready, its version is not served, or the plan's batch
-            size is more than it takes.
+        OpsError: nobody answers, the model is unknown or not ready, its version is not served, the plan's batch size
+            is more than it takes, or it answers with streams.
     """
     index, metadata, config = (_ask_grpc if plan.protocol == "grpc" else _ask_http)(plan)
     _check_known(plan, index)
@@ -51,6 +51,11 @@ def served_model(plan: Plan) -> ServedModel:
         max_batch_size=int(config.get("max_batch_size", 0)),
     )
     _check_batch_size(plan, served.max_batch_size)
+    if config.get("model_transaction_policy", {}).get("decoupled"):
+        raise OpsError(
+            f"{plan.model!r} answers each request with a stream, and perf_analyzer measures whole requests. "
+            f"`modelyard systems {plan.model}` gives the time to the first response and to the last."
+        )
     return served
 
 

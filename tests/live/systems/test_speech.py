@@ -37,7 +37,7 @@ def test_sentences_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         Client(f"grpc://{server.grpc_url}", deadline=120) as client,
     ):
         for wishes in ({}, {"language": "en"}, {"beam_size": 5}):
-            (segment,) = SpeechRecogniser(client).transcribe(clip, **wishes)  # type: ignore[arg-type]
+            (segment,) = SpeechRecogniser(client).transcribe(clip, **wishes)
             assert segment.text == "He might even have been made amiable himself."
             assert segment.language == "en"
             assert 0 <= segment.start < segment.end <= 3.3
