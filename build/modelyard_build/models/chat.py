@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
 PARTS = Path(steps.__path__[0]) / "chat_parts"
 RETURNED = ("finish_reason", "num_input_tokens", "num_output_tokens")
-# Answers to simple questions are short; what comes after their first sentence is no part of them. PyTorch takes a
-# twentieth of a second for a token.
+# Answers to simple questions are short; what comes after their first sentence is no part of them.
 ANSWER_TOKENS = 16
 # Of a conversation that is compared with PyTorch's.
 MOST_TOKENS = 32
@@ -75,27 +74,24 @@ def reference(files: Mapping[str, Path], inputs: Arrays) -> Arrays:
     from modelyard_build.nets.smollm2 import load_language_model
 
     model = load_language_model(files["gguf"])
+    messages, sampling, streams = (inputs[name].reshape(-1) for name in ("messages", "sampling_parameters", "stream"))
+    prompts = [model.prompt_of(json.loads(one)) for one in messages]
+    answers = model.answers(prompts, [json.loads(one)["max_tokens"] for one in sampling])
     rows = [
-        _responses(model, json.loads(messages), json.loads(sampling), stream=bool(stream))
-        for messages, sampling, stream in zip(
-            *(inputs[name].reshape(-1) for name in ("messages", "sampling_parameters", "stream")), strict=True
-        )
+        _responses(model, len(prompt), tokens, stream=bool(stream))
+        for prompt, tokens, stream in zip(prompts, answers, streams, strict=True)
     ]
     return {name: joined_rows([row[name] for row in rows]) for name in rows[0]}
 
 
-def _responses(
-    model: LanguageModel, messages: Sequence[dict[str, str]], sampling: Mapping[str, int], *, stream: bool
-) -> Arrays:
+def _responses(model: LanguageModel, prompt_tokens: int, tokens: Sequence[int], *, stream: bool) -> Arrays:
     """The responses to one request: [1, responses, 1]."""
-    prompt = model.prompt_of(messages)
-    tokens = model.answer(prompt, sampling["max_tokens"])
     pieces = list(model.pieces_of(tokens)) if stream else [(model.text_of(tokens), len(tokens))]
     reasons = [*["None"] * (len(pieces) - 1), "stop" if tokens[-1] == model.tokenizer.eos_token_id else "length"]
     columns: Mapping[str, Array] = {
         "text_output": np.array([text.encode() for text, _ in pieces], np.object_),
         "finish_reason": np.array([reason.encode() for reason in reasons], np.object_),
-        "num_input_tokens": np.full(len(pieces), len(prompt), np.uint32),
+        "num_input_tokens": np.full(len(pieces), prompt_tokens, np.uint32),
         "num_output_tokens": np.array([count for _, count in pieces], np.uint32),
     }
     return {name: column.reshape(1, -1, 1) for name, column in columns.items()}

@@ -8,10 +8,10 @@ answers are PyTorch's.
 
 from __future__ import annotations
 
-import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ _DECOMPRESSION = ("Convert", "Reshape", "Multiply", "Subtract", "Convert", "Cons
 _MOST_STEPS = 0.51
 # Of float32, over the few operations between the file and the graph.
 _ROUNDING = 1e-5
+# Where a step is 0.
+_NOTHING = 1e-6
 
 
 def write_openvino(gguf: Path, weights: Mapping[str, npt.NDArray[np.float32]], folder: Path) -> None:
@@ -67,15 +69,16 @@ def _restore(model: Any, weights: Mapping[str, npt.NDArray[np.float32]]) -> None
     found = list(_matrices(model))
     if not found or len(found) != len(left):
         raise BuildError(
-            f"OpenVINO GenAI made {len(found)} matrices of 4 bits of the GGUF file, the net has {len(left)}. Its reader "
-            "of GGUF has changed: look at nets/gguf_openvino.py."
+            f"OpenVINO GenAI made {len(found)} matrices of 4 bits of the GGUF file, the net has {len(left)}. Its "
+            "reader of GGUF has changed: look at nets/gguf_openvino.py."
         )
     for node in found:
+        stored = _stored(node)
         # GenAI's nodes have no names: what a matrix is shows in its numbers.
-        name = next((name for name, weight in left.items() if _rounded_from(node, weight)), "")
+        name = next((name for name, weight in left.items() if stored.is_rounded(weight)), "")
         if not name:
             raise BuildError(f"{node.get_friendly_name()} of OpenVINO GenAI is none of the net's matrices.")
-        _restore_one(name, node, left.pop(name))
+        node.output(0).replace(stored.restored(name, left.pop(name)).output(0))
 
 
 def _matrices(model: Any) -> Iterator[Any]:
@@ -92,37 +95,47 @@ def _matrices(model: Any) -> Iterator[Any]:
             yield node
 
 
-def _stored(node: Any) -> tuple[Any, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """The constant of a matrix's numbers [outputs, blocks, 32]; its z and d [outputs, blocks, 1]."""
+@dataclass(frozen=True)
+class _Stored:
+    """A matrix as GenAI holds it: (q - z)·d.
+
+    Attributes:
+        whole: the node of q.
+        numbers: q, float32 [outputs, blocks, 32].
+        zero: z, float32 [outputs, blocks, 1].
+        steps: d, float32 [outputs, blocks, 1].
+    """
+
+    whole: Any
+    numbers: npt.NDArray[np.float32]
+    zero: npt.NDArray[np.float32]
+    steps: npt.NDArray[np.float32]
+
+    def is_rounded(self, weight: npt.NDArray[np.float32]) -> bool:
+        """Whether this is a matrix with its z rounded: each number is off by half a step at most."""
+        if len(self.numbers) != len(weight) or self.numbers.size != weight.size:
+            return False
+        off = np.abs((self.numbers - self.zero) * self.steps - weight.reshape(self.numbers.shape))
+        return bool((off <= _MOST_STEPS * np.abs(self.steps) + _NOTHING).all())
+
+    def restored(self, name: str, weight: npt.NDArray[np.float32]) -> Any:
+        """The node of the matrix with its own z."""
+        # Where a block's step is 0, all of it is m: any step holds it.
+        steps = np.where(self.steps == 0, 1, self.steps).astype(np.float32)
+        blocks = weight.reshape(self.numbers.shape)
+        exact = np.median(self.numbers - blocks / steps, axis=2, keepdims=True).astype(np.float32)
+        if np.abs((self.numbers - exact) * steps - blocks).max() > _ROUNDING * np.abs(weight).max():
+            raise BuildError(f"{name} of the GGUF file is not of the form q·d + m: look at nets/gguf_openvino.py.")
+        floats = opset13.subtract(opset13.convert(self.whole, "f32"), opset13.constant(exact))
+        shape = opset13.constant(np.array(weight.shape, np.int64))
+        return opset13.reshape(opset13.multiply(floats, opset13.constant(steps)), shape, special_zero=False)
+
+
+def _stored(node: Any) -> _Stored:
     scaled = node.input_value(0).get_node().input_value(0).get_node()
     shifted = scaled.input_value(0).get_node()
     whole, rounded = (shifted.input_value(side).get_node().input_value(0).get_node() for side in (0, 1))
-    return whole, _unpacked(rounded), _constant(scaled.input_value(1).get_node())
-
-
-def _rounded_from(node: Any, weight: npt.NDArray[np.float32]) -> bool:
-    """Whether a matrix is another one with its z rounded: each number is off by half a step at most."""
-    whole, zero, steps = _stored(node)
-    numbers = _unpacked(whole) if math.prod(whole.shape) == weight.size else None
-    if numbers is None or len(numbers) != len(weight):
-        return False
-    near = ((numbers - zero) * steps).reshape(weight.shape) - weight
-    return bool((np.abs(near.reshape(numbers.shape)) <= _MOST_STEPS * np.abs(steps) + 1e-6).all())
-
-
-def _restore_one(name: str, node: Any, weight: npt.NDArray[np.float32]) -> None:
-    whole, _, steps = _stored(node)
-    numbers = _unpacked(whole)
-    # Where a block's step is 0, all of it is m: any step holds it.
-    steps = np.where(steps == 0, 1, steps).astype(np.float32)
-    exact = np.median(numbers - weight.reshape(numbers.shape) / steps, axis=2, keepdims=True).astype(np.float32)
-    held = ((numbers - exact) * steps).reshape(weight.shape)
-    if np.abs(held - weight).max() > _ROUNDING * np.abs(weight).max():
-        raise BuildError(f"{name} of the GGUF file is not of the form q·d + m: look at nets/gguf_openvino.py.")
-    floats = opset13.subtract(opset13.convert(whole, "f32"), opset13.constant(exact))
-    matrix = opset13.multiply(floats, opset13.constant(steps))
-    shape = opset13.constant(np.array(weight.shape, np.int64))
-    node.output(0).replace(opset13.reshape(matrix, shape, special_zero=False).output(0))
+    return _Stored(whole, _unpacked(whole), _unpacked(rounded), _constant(scaled.input_value(1).get_node()))
 
 
 def _unpacked(constant: Any) -> npt.NDArray[np.float32]:

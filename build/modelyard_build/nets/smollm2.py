@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 # What the decoder writes for bytes that are no whole character, yet.
 UNFINISHED = "\ufffd"
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -42,22 +43,29 @@ class LanguageModel:
 
     def answer(self, prompt: Sequence[int], max_tokens: int) -> list[int]:
         """The likeliest token after the other, up to and with the end of the text where it comes before max_tokens."""
-        key = tuple(prompt), max_tokens
-        if key not in self._answers:
-            self._answers[key] = self._generated(prompt, max_tokens)
-        return self._answers[key]
+        return self.answers([prompt], [max_tokens])[0]
 
-    def _generated(self, prompt: Sequence[int], max_tokens: int) -> list[int]:
-        given = torch.tensor([list(prompt)])
+    def answers(self, prompts: Sequence[Sequence[int]], most: Sequence[int]) -> list[list[int]]:
+        """Answers to several prompts, `BATCH` of them together: a step costs about as much for all as for one."""
+        keys = [(tuple(prompt), tokens) for prompt, tokens in zip(prompts, most, strict=True)]
+        new = sorted({key for key in keys if key not in self._answers}, key=lambda key: key[1])
+        for start in range(0, len(new), BATCH):
+            self._generate(new[start : start + BATCH])
+        return [self._answers[key] for key in keys]
+
+    def _generate(self, keys: Sequence[tuple[tuple[int, ...], int]]) -> None:
+        """Answers that are not known yet; shorter prompts are filled up in front, where the mask hides it."""
+        end, longest = self.tokenizer.eos_token_id, max(len(prompt) for prompt, _ in keys)
+        given = torch.tensor([[end] * (longest - len(prompt)) + list(prompt) for prompt, _ in keys])
+        mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt, _ in keys])
+        most = max(tokens for _, tokens in keys)
         with torch.inference_mode():
             whole = self.net.generate(
-                given,
-                attention_mask=torch.ones_like(given),
-                max_new_tokens=max_tokens,
-                do_sample=False,
-                pad_token_id=self.tokenizer.eos_token_id,
+                given, attention_mask=mask, max_new_tokens=most, do_sample=False, pad_token_id=end
             )
-        return list(whole[0, len(prompt) :].tolist())
+        for (prompt, tokens), row in zip(keys, whole[:, longest:].tolist(), strict=True):
+            ended = row.index(end) + 1 if end in row else len(row)
+            self._answers[prompt, tokens] = row[: min(ended, tokens)]
 
     def text_of(self, tokens: Sequence[int]) -> str:
         """What tokens say; those that speak to the model say nothing."""
