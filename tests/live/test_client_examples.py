@@ -32,9 +32,14 @@ PRINTS = {
     "triage_xrays.py": r"(?s)^/\S*README\.md\n  urgent: 0\.\d{3} .*, not medical\)\n/\S*LICENSE\n  routine: 0",
 }
 
-# What streams, which is done over gRPC alone; each writes what it gets into a folder.
+# What streams, which is done over gRPC alone, with its arguments.
 STREAMED = {
-    "generate_images.py": r"^ +\d+\.\d\d s  /\S*/7-0\.png\n.*/7-1\.png\n.*/7-2\.png\n.*/7-3\.png\n$",
+    "chat.py": (["How are you?"], r"^You said: How are you\?\n$"),
+    "generate_images.py": (
+        ["--folder", "FOLDER"],
+        r"^ +\d+\.\d\d s  /\S*/7-0\.png\n.*/7-1\.png\n.*/7-2\.png\n.*/7-3\.png\n$",
+    ),
+    "transcribe_audio.py": ([str(ROOT / "LICENSE")], r"^    0\.00     0\.50  second 0\n.*second 1\n.*second 2\n$"),
 }
 
 
@@ -60,10 +65,11 @@ def test_example_prints_what_it_should(client_triton: TritonServer, name: str, k
 
 @pytest.mark.parametrize("name", STREAMED)
 def test_example_that_streams_prints_what_it_should(client_triton: TritonServer, tmp_path: Path, name: str) -> None:
-    """Over gRPC, and the files are there."""
-    printed = run(EXAMPLES / name, "--url", url_of(client_triton, "grpc"), "--folder", str(tmp_path))
-    assert re.search(STREAMED[name], printed)
-    assert list(tmp_path.iterdir())
+    """Over gRPC; what is written into a folder is there."""
+    arguments, printed = STREAMED[name]
+    given = [str(tmp_path) if argument == "FOLDER" else argument for argument in arguments]
+    assert re.search(printed, run(EXAMPLES / name, "--url", url_of(client_triton, "grpc"), *given))
+    assert "FOLDER" not in arguments or list(tmp_path.iterdir())
 
 
 def test_every_example_is_tested() -> None:

@@ -159,6 +159,73 @@ _GENERATOR_MODEL = """
                 sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 """
 
+_SPEECH_CONFIG = """
+    backend: "python"
+    max_batch_size: 1
+    model_transaction_policy { decoupled: true }
+    input { name: "audio" data_type: TYPE_STRING dims: [ 1 ] }
+    input { name: "sample_rate" data_type: TYPE_INT32 dims: [ 1 ] optional: true }
+    input { name: "language" data_type: TYPE_STRING dims: [ 1 ] optional: true }
+    input { name: "beam_size" data_type: TYPE_INT32 dims: [ 1 ] optional: true }
+    output { name: "start" data_type: TYPE_FP32 dims: [ 1 ] }
+    output { name: "end" data_type: TYPE_FP32 dims: [ 1 ] }
+    output { name: "text" data_type: TYPE_STRING dims: [ 1 ] }
+    output { name: "language" data_type: TYPE_STRING dims: [ 1 ] }
+"""
+_SPEECH_MODEL = """
+    class TritonPythonModel:
+        def execute(self, requests):
+            for request in requests:
+                sender = request.get_response_sender()
+                for second in range(3):
+                    sender.send(
+                        respond(
+                            pb_utils.Tensor("start", np.array([[second]], np.float32)),
+                            pb_utils.Tensor("end", np.array([[second + 0.5]], np.float32)),
+                            pb_utils.Tensor("text", np.array([[b"second %d" % second]], np.object_)),
+                            pb_utils.Tensor("language", np.array([[b"en"]], np.object_)),
+                        )
+                    )
+                sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+"""
+_CHAT_CONFIG = """
+    backend: "python"
+    max_batch_size: 0
+    model_transaction_policy { decoupled: true }
+    input { name: "messages" data_type: TYPE_STRING dims: [ 1 ] }
+    input { name: "sampling_parameters" data_type: TYPE_STRING dims: [ 1 ] optional: true }
+    input { name: "stream" data_type: TYPE_BOOL dims: [ 1 ] optional: true }
+    input { name: "exclude_input_in_output" data_type: TYPE_BOOL dims: [ 1 ] optional: true }
+    input { name: "return_finish_reason" data_type: TYPE_BOOL dims: [ 1 ] optional: true }
+    input { name: "return_num_input_tokens" data_type: TYPE_BOOL dims: [ 1 ] optional: true }
+    input { name: "return_num_output_tokens" data_type: TYPE_BOOL dims: [ 1 ] optional: true }
+    output { name: "text_output" data_type: TYPE_STRING dims: [ -1 ] }
+    output { name: "finish_reason" data_type: TYPE_STRING dims: [ -1 ] }
+    output { name: "num_input_tokens" data_type: TYPE_UINT32 dims: [ 1 ] }
+    output { name: "num_output_tokens" data_type: TYPE_UINT32 dims: [ -1 ] }
+"""
+_CHAT_MODEL = """
+    import json
+
+    class TritonPythonModel:
+        def execute(self, requests):
+            for request in requests:
+                sender = request.get_response_sender()
+                said = json.loads(tensor(request, "messages").as_numpy()[0])[-1]["content"]
+                words = ["You", " said:", *(f" {word}" for word in said.split())]
+                for position, word in enumerate(words):
+                    reason = b"stop" if position == len(words) - 1 else b""
+                    sender.send(
+                        respond(
+                            pb_utils.Tensor("text_output", np.array([word.encode()], np.object_)),
+                            pb_utils.Tensor("finish_reason", np.array([reason], np.object_)),
+                            pb_utils.Tensor("num_input_tokens", np.array([len(said)], np.uint32)),
+                            pb_utils.Tensor("num_output_tokens", np.array([1], np.uint32)),
+                        )
+                    )
+                sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+"""
+
 
 def write_stand_ins(repository: Path) -> Path:
     """Writes the systems; returns the repository."""
@@ -175,6 +242,8 @@ def write_stand_ins(repository: Path) -> Path:
     )
     (repository / "ticket_classifier_encoder" / "labels.txt").write_text("\n".join(LABELS) + "\n", encoding="utf-8")
     write_model(repository, "image_generator", _GENERATOR_CONFIG, _GENERATOR_MODEL)
+    write_model(repository, "speech", _SPEECH_CONFIG, _SPEECH_MODEL)
+    write_model(repository, "chat", _CHAT_CONFIG, _CHAT_MODEL)
     write_model(repository, "image_classifier", _IMAGES_CONFIG, _IMAGES_MODEL)
     (repository / "image_classifier" / "labels.txt").write_text("\n".join(IMAGE_LABELS) + "\n", encoding="utf-8")
     write_model(repository, "imaging_triage", _TRIAGE_CONFIG, _TRIAGE_MODEL)
