@@ -6,8 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-# What is asked, and the tokens up to which PyTorch's greedy answer is clear. Where the best token leads the next by less
-# than 0.03 (in logits), another machine's rounding might decide otherwise.
+# What is asked, and the tokens up to which PyTorch's greedy answer is clear. Where the best token leads the next by
+# less than 0.03 (in logits), another machine's rounding might decide otherwise.
 CONVERSATIONS: Mapping[str, int] = {
     "What is the capital of France?": 64,
     "Write a haiku about the sea.": 64,
