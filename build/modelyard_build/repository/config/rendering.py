@@ -101,7 +101,8 @@ def _kind(model: AnyModel, serving: Serving) -> list[str]:
 def _tensors(role: str, tensors: Iterable[Tensor]) -> str:
     rows = []
     for tensor in tensors:
-        labels = ', label_filename: "labels.txt"' if tensor.labels else ""
+        # What stands between the steps of an ensemble is an output of one and an input of the next.
+        labels = ', label_filename: "labels.txt"' if tensor.labels and role == "output" else ""
         dims = ", ".join(map(str, tensor.config_dims))
         optional = ", optional: true" if tensor.optional else ""
         rows.append(
