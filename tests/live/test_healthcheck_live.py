@@ -15,6 +15,7 @@ import tritonclient.http
 
 from modelyard_build.repository import config
 from modelyard_server.process import TritonServer, free_ports
+from support.client_models import write_model
 from support.step_kinds import counter, speller
 from support.text_system import ENCODER, ENSEMBLE, answer, text_samples, write_golden, write_text_system
 
@@ -213,3 +214,27 @@ def test_a_stream_and_a_sequence_are_asked_as_they_answer(
     assert code == 1
     assert sentence.startswith("unhealthy: speller does not answer: ")
     assert "absent" in sentence
+
+
+def test_a_stream_of_pictures_is_healthy(serve: Callable[[Path], TritonServer], tmp_path: Path) -> None:
+    """What is no text stands in the answer as it is, and an input that is optional may be left out."""
+    config = """
+        backend: "python"
+        max_batch_size: 0
+        model_transaction_policy { decoupled: true }
+        input { name: "seed" data_type: TYPE_INT64 dims: [ 1 ] }
+        input { name: "first_index" data_type: TYPE_INT64 dims: [ 1 ] optional: true }
+        output { name: "image" data_type: TYPE_STRING dims: [ 1 ] }
+    """
+    model = r"""
+        class TritonPythonModel:
+            def execute(self, requests):
+                for request in requests:
+                    sender = request.get_response_sender()
+                    image = np.array([b"\x89PNG\r\n\x1a\n\xff\"\x00"], np.object_)
+                    sender.send(pb_utils.InferenceResponse([pb_utils.Tensor("image", image)]))
+                    sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    """
+    write_model(tmp_path, "painter", config, model)
+    write_golden(tmp_path, "painter", {"data": [{"seed": [7]}]})
+    assert check(serve(tmp_path).http_url, tmp_path) == (0, "healthy: painter answered as expected")
