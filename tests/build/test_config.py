@@ -89,3 +89,20 @@ def test_an_ensemble_with_other_steps_is_refused(tmp_path: Path) -> None:
     path.write_text(config.render(model).replace('"text_embedder_encoder"', '"another_encoder"'))
     with pytest.raises(ConfigContradiction, match="steps are text_embedder_tokenizer, another_encoder"):
         config.check(path, model)
+
+
+def test_a_config_for_a_backend_that_loads_something_else_is_let_be(tmp_path: Path) -> None:
+    """VLLM's under a model's name is not held against what the build makes; any other one in configs/ is."""
+    (tmp_path / "configs").mkdir()
+    for name, backend in {"gpu": "vllm", "mine": "pyton"}.items():
+        (tmp_path / "configs" / f"{name}.pbtxt").write_text(f'backend: "{backend}"\n')
+    (tmp_path / "config.pbtxt").write_text('backend: "vllm"\n')
+    assert [path.name for path in config.paths(tmp_path)] == ["config.pbtxt", "mine.pbtxt"]
+
+
+def test_every_config_of_the_repository_agrees_with_its_model() -> None:
+    """What stands in git can be built: the first thing that a fresh clone's `modelyard build` looks at."""
+    repository = Path(__file__).parents[2] / "model_repository"
+    for model in all_models():
+        for path in config.paths(repository / model.name):
+            config.check(path, model)

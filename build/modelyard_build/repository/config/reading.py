@@ -16,10 +16,21 @@ from modelyard_build.repository.text_format.syntax import Document, parse
 _MOST_SHOWN = 5
 
 
+# Backends of language models, which load weights by a name or engines of their own.
+_NOT_BUILT_HERE = ("vllm", "tensorrtllm")
+
+
 def paths(folder: Path) -> list[Path]:
-    """config.pbtxt and every configs/*.pbtxt of a model's folder, those that stand."""
+    """config.pbtxt and every configs/*.pbtxt of a model's folder that serves what a build makes, those that stand.
+
+    A config for a backend that loads something else under the model's name is neither held against the build nor edited.
+
+    Raises:
+        ConfigContradiction: one of configs/ cannot be read.
+    """
     found = [folder / FILENAME] if (folder / FILENAME).exists() else []
-    return [*found, *sorted((folder / CONFIGS).glob("*.pbtxt"))]
+    named = sorted((folder / CONFIGS).glob("*.pbtxt"))
+    return [*found, *(path for path in named if backend_of(read(path)) not in _NOT_BUILT_HERE)]
 
 
 def text_of(path: Path) -> str:
