@@ -23,7 +23,7 @@ _NOT_BUILT_HERE = ("vllm", "tensorrtllm")
 def paths(folder: Path) -> list[Path]:
     """config.pbtxt and every configs/*.pbtxt of a model's folder that serves what a build makes, those that stand.
 
-    A config for a backend that loads something else under the model's name is neither held against the build nor edited.
+    One for a backend that loads something else under the model's name is neither held against the build nor edited.
 
     Raises:
         ConfigContradiction: one of configs/ cannot be read.
