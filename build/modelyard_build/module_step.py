@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,36 +60,7 @@ def as_it_is(
             for tensor in model.outputs
         ],
     }
-    axes = {dim.name: dim for tensor in model.inputs for dim in tensor.dims if isinstance(dim, Axis)}
-
-    def usual(files: Mapping[str, Path], batch: int) -> Arrays:
-        return model.examples(files, batch, {name: axis.opt for name, axis in axes.items()})
-
-    def corners(files: Mapping[str, Path]) -> list[Arrays]:
-        sizes = [{name: axis.min for name, axis in axes.items()}, {name: axis.max for name, axis in axes.items()}]
-        return [model.examples(files, min(CORNER_ITEMS, model.max_batch_size), size) for size in sizes] if axes else []
-
-    def reference(files: Mapping[str, Path], arrays: Arrays) -> Arrays:
-        return _alone(model.load(files), arrays, model.outputs)
-
-    def exact(files: Mapping[str, Path], arrays: Arrays) -> Arrays:
-        import torch
-
-        from modelyard_build.one_dtype import OneDtype
-
-        module = model.load(files).double()
-        # Also where the module's code names float32.
-        with OneDtype(torch.float64):
-            return _alone(module, arrays, model.outputs)
-
-    def write(files: Mapping[str, Path], folder: Path) -> None:
-        from safetensors.torch import save_file
-
-        # Whatever the weights came as, tensors alone are served; a copy each, because two of them may be one.
-        state = {name: tensor.clone().contiguous() for name, tensor in original(files).state_dict().items()}
-        save_file(state, folder / WEIGHTS)
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
-
+    served = _Served(model, original, description)
     return PythonModel(
         name=model.name,
         summary=model.summary,
@@ -98,16 +70,63 @@ def as_it_is(
         files={f"{SOURCE}/{path}": asset for path, asset in sources.items()},
         parameters=THREADS,
         assets=model.assets,
-        examples=usual,
-        reference=reference,
+        examples=served.examples,
+        reference=served.reference,
         max_batch_size=model.max_batch_size,
         dynamic_batching=model.dynamic_batching,
         instance_kind="KIND_AUTO",
-        write=write,
-        exact=exact,
+        write=served.write,
+        exact=served.exact,
         verified_items=VERIFIED_ITEMS,
-        corners=corners,
+        corners=served.corners,
     )
+
+
+@dataclass(frozen=True)
+class _Served:
+    """What the step's declaration needs of the model: what it is asked and must answer, and what it is served from."""
+
+    model: Model
+    original: Callable[[Mapping[str, Path]], nn.Module]
+    description: Mapping[str, Any]
+
+    def examples(self, files: Mapping[str, Path], batch: int) -> Arrays:
+        """Of the usual size."""
+        return self.model.examples(files, batch, {axis.name: axis.opt for axis in self._axes()})
+
+    def corners(self, files: Mapping[str, Path]) -> list[Arrays]:
+        """Of the smallest and the largest size; none of a model whose sizes are fixed."""
+        axes = self._axes()
+        sizes = [{axis.name: axis.min for axis in axes}, {axis.name: axis.max for axis in axes}] if axes else []
+        return [self.model.examples(files, min(CORNER_ITEMS, self.model.max_batch_size), size) for size in sizes]
+
+    def reference(self, files: Mapping[str, Path], arrays: Arrays) -> Arrays:
+        """What the module answers."""
+        return _alone(self.model.load(files), arrays, self.model.outputs)
+
+    def exact(self, files: Mapping[str, Path], arrays: Arrays) -> Arrays:
+        """What it answers in float64."""
+        import torch
+
+        from modelyard_build.one_dtype import OneDtype
+
+        module = self.model.load(files).double()
+        # Also where the module's code names float32.
+        with OneDtype(torch.float64):
+            return _alone(module, arrays, self.model.outputs)
+
+    def write(self, files: Mapping[str, Path], folder: Path) -> None:
+        """Puts the weights and their description into the version."""
+        from safetensors.torch import save_file
+
+        # Whatever the weights came as, tensors alone are served; a copy each, because two of them may be one.
+        state = {name: tensor.clone().contiguous() for name, tensor in self.original(files).state_dict().items()}
+        save_file(state, folder / WEIGHTS)
+        (folder / DESCRIPTION).write_text(json.dumps(self.description, indent=1) + "\n")
+
+    def _axes(self) -> list[Axis]:
+        dims = {dim.name: dim for tensor in self.model.inputs for dim in tensor.dims if isinstance(dim, Axis)}
+        return list(dims.values())
 
 
 def _described(tensor: Tensor) -> dict[str, Any]:
