@@ -86,3 +86,10 @@ def test_an_impression_has_every_size() -> None:
     """What only some batches are run for is run at the longest size, too."""
     data = calibration.gather(source(BLOCK, Path("unused")))
     assert [batch["input_ids"].shape[1] for batch in data.held_out[:: calibration.FEW]] == [2, 5, 12, 24]
+
+
+def test_batches_are_small_however_many_items_there_are() -> None:
+    """256 images of one size come 16 at a time: what looks at every value of a graph holds all of a batch's."""
+    data = calibration.gather(source(CONVNET, Path("unused")))
+    assert [len(batch["image"]) for batch in data.seen] == [16] * 16
+    assert [len(batch["image"]) for batch in data.held_out] == [16] * 16

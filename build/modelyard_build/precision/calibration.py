@@ -17,6 +17,9 @@ from modelyard_build.targets.target import Source
 ITEMS = 256
 # For what needs no more than an impression: every so many batches. Each size is in so many.
 FEW = 4
+# Rows of a batch: where every value of a graph is looked at, all of them are in memory at once, 90 MB a row of
+# a ResNet-50 in float32.
+_MOST_ROWS = 16
 # Of the examples, where no calibration data is declared.
 _EXAMPLES = 16
 
@@ -108,7 +111,9 @@ def sizes_of(model: Model) -> list[dict[str, int]]:
 
 
 def _batches(arrays: Arrays, start: int, stop: int) -> Iterator[Arrays]:
-    size = -(-(stop - start) // FEW)
+    # As many as `FEW` divides, so that every so many of them still come from each size.
+    count = FEW * -(-(stop - start) // (FEW * _MOST_ROWS))
+    size = -(-(stop - start) // count)
     for first in range(start, stop, size):
         last = min(first + size, stop)
         yield {name: array[first:last] for name, array in arrays.items()}
