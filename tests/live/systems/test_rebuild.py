@@ -54,14 +54,20 @@ def changed_source(tmp_path: Path) -> Path:
     return source
 
 
-def test_a_second_build_has_nothing_to_do(own_repository: Path) -> None:
-    """It says so for every model, and publishes nothing."""
+def test_a_second_build_has_nothing_to_do(
+    own_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so for every model, publishes nothing, and needs neither the cache nor the network for it."""
+    monkeypatch.setenv("MODELYARD_CACHE", str(tmp_path / "empty"))
+    for proxy in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")
     done = run(["build", *SYSTEMS, "--repository", str(own_repository), "--json"])
     results = json.loads(done.stdout)
     assert done.returncode == 0
     assert [(row["model"], row["version"], row["built"]) for row in results] == [
         (name, 1, False) for name in [*SYSTEM, *OTHERS]
     ]
+    assert not list((tmp_path / "empty").glob("assets/*"))
 
 
 class Callers(threading.Thread):
