@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
 from modelyard_build.assets import Asset, LocalAsset
-from modelyard_build.datasets import spoken_clips
+from modelyard_build.datasets import spoken_clips, spoken_inputs
 from modelyard_build.model import AnyModel, Array, Arrays, Model, PythonModel, Tensor
 from modelyard_build.models import speech
 
@@ -145,5 +145,5 @@ def declare(folder: Path) -> tuple[AnyModel, ...]:
 
 def _some(files: Mapping[str, Path]) -> tuple[Arrays, Array]:
     """The first clips of the evaluation."""
-    inputs, truth = speech.evaluation_data(files)
+    inputs, truth = spoken_inputs.evaluation_data(files)
     return {name: array[:EVALUATED] for name, array in inputs.items()}, truth[:EVALUATED]

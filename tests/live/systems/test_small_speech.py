@@ -14,9 +14,9 @@ import pytest
 
 from modelyard_build import pipeline
 from modelyard_build.assets import fetch
+from modelyard_build.datasets.spoken_inputs import samples_of
 from modelyard_build.errors import AssetUnavailable
 from modelyard_build.model import Array, PythonModel
-from modelyard_build.models.speech import samples_of
 from modelyard_build.sources import pinned_assets
 from modelyard_client import AsyncClient, Client
 from modelyard_client.errors import ClientError, InvalidInput, SequenceLost

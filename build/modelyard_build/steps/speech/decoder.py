@@ -1,13 +1,11 @@
 """The encoder's states to timed segments of text: Whisper's decoder, a model for Triton's Python backend.
 
-The loop over the tokens runs here, with the keys and values of earlier tokens beside it: as tensors of requests they
-would pass from process to process for each token, 36 MB of them for a window of 30 s. Windows that Triton batched run
-together, a row for each hypothesis; a window that is done leaves the batch. ONNX Runtime takes numpy's arrays as they
-are, without copying them.
+The loop over the tokens runs here (decoding.py), with the keys and values of earlier tokens beside it: as tensors of
+requests they would pass from process to process for each token, 36 MB of them for a window of 30 s. Windows that Triton
+batched run together.
 
-A window is decoded as openai-whisper does: the most probable tokens, or a beam; where the text repeats itself or is
-improbable, again with lots drawn at rising temperatures (the same lots each time, so that the same sound gives the same
-text). What is probably silence gives no text.
+A request that is given up is stopped within the loop. Where another model sent it, that model's own request is the one
+that counts: it says so by a parameter of the request, `lifeline` (lifeline.py).
 
 The version folder holds `cross.onnx`, `token.onnx`, `tokenizer.json` and `decoding.json`, the vocabulary's special
 numbers. Reads from config.pbtxt's `parameters`:
@@ -24,30 +22,23 @@ numbers. Reads from config.pbtxt's `parameters`:
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import triton_python_backend_utils as pb_utils
-from tokenizers import Tokenizer
 
-from .rules import Reading, Tokens, compression_ratio, log_softmax, read
-from .search import Beam, Greedy, Search, Transcript
+from . import lifeline
+from .decoding import PROMPT, Believed, Decoder, Window
 
-# Tokens before the first that is written: start, language and task.
-PROMPT = 3
-# Asking Triton whether a request was given up costs 0.1 ms, a token 30.
-ASKED_EVERY_TOKENS = 4
-
+WINDOW_SECONDS = 30
 
 Array = npt.NDArray[Any]
-Arrays = dict[str, Array]
 
 
 class InvalidRequest(ValueError):
@@ -55,82 +46,12 @@ class InvalidRequest(ValueError):
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The step's parameters; see the head of this file."""
+class Limits:
+    """What a request may ask for; see the head of this file."""
 
     beam_size: int
     max_beam_size: int
     max_tokens: int
-    temperatures: tuple[float, ...]
-    compression_ratio_threshold: float
-    logprob_threshold: float
-    no_speech_threshold: float
-
-
-@dataclass
-class Window:
-    """One item of a request, under way.
-
-    Attributes:
-        states: of the encoder, float32 [frames, width].
-        seconds: how long the sound is.
-        language: its token, or None where it is to be found out.
-        beam_size: hypotheses.
-        max_tokens: at most so many are written.
-        is_cancelled: whether the caller has given up.
-        no_speech: the probability of silence.
-        transcript: what was written so far, at the last temperature that was tried.
-        cancelled: whether the work on it was stopped.
-    """
-
-    states: Array
-    seconds: float
-    language: int | None
-    beam_size: int
-    max_tokens: int
-    is_cancelled: Callable[[], bool]
-    no_speech: float = 0.0
-    transcript: Transcript | None = None
-    cancelled: bool = False
-
-
-class Cache:
-    """Keys and values of the windows in a batch: of their sound, and of the tokens so far."""
-
-    def __init__(self, cross: onnxruntime.InferenceSession, token: onnxruntime.InferenceSession, states: Array) -> None:
-        self._token = token
-        self._outputs = [each.name for each in token.get_outputs()]
-        names = [each.name for each in cross.get_outputs()]
-        self._cross: Arrays = dict(zip(names, cross.run(names, {"states": states}), strict=True))
-        self._past: Arrays = {
-            each.name: np.zeros([1 if isinstance(size, str) else size for size in each.shape], np.float32)
-            for each in token.get_inputs()
-            if each.name.startswith(("key_", "value_"))
-        }
-        # Nothing before the first token.
-        for name, array in self._past.items():
-            empty = np.repeat(array, len(states), 0)
-            self._past[name] = empty[..., :0] if name.startswith("key_") else empty[..., :0, :]
-
-    def run(self, tokens: Array) -> Array:
-        """The logits after new tokens, int64 [windows, beams, new]: float32 [windows, beams, vocabulary]."""
-        found = self._token.run(self._outputs, {"tokens": tokens, **self._past, **self._cross})
-        named = dict(zip(self._outputs, found, strict=True))
-        logits: Array = named.pop("logits")
-        self._past = {name.removeprefix("new_"): array for name, array in named.items()}
-        return logits
-
-    def widened(self, beams: int) -> None:
-        """Every hypothesis begins as the first one."""
-        self._past = {name: np.repeat(array, beams, 1) for name, array in self._past.items()}
-
-    def continued(self, windows: Array, parents: Array) -> None:
-        """Keeps some windows, and in each the hypotheses that are continued: int64 [kept], [kept, beams]."""
-        if len(windows) < len(next(iter(self._cross.values()))):
-            self._cross = {name: array[windows] for name, array in self._cross.items()}
-        elif (parents == np.arange(parents.shape[1])).all():
-            return
-        self._past = {name: array[windows[:, None], parents] for name, array in self._past.items()}
 
 
 class TritonPythonModel:
@@ -143,16 +64,11 @@ class TritonPythonModel:
             args: Triton's description of the instance.
         """
         parameters = json.loads(args["model_config"])["parameters"]
-        self.settings = _settings(parameters)
+        numbers = {name: int(_number(parameters, name)) for name in ("beam_size", "max_beam_size", "max_tokens")}
+        self.limits = Limits(**numbers)
         folder = Path(args["model_repository"]) / args["model_version"]
-        self.tokens = Tokens.read(folder / "decoding.json")
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = int(_number(parameters, "intra_op_thread_count"))
-        self.cross, self.token = (
-            onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
-            for name in ("cross.onnx", "token.onnx")
-        )
+        self.decoder = Decoder(folder, _believed(parameters), int(_number(parameters, "intra_op_thread_count")))
+        self.tokens = self.decoder.tokens
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Decodes the windows of all requests, those of equal beams together; a bad request fails alone.
@@ -166,17 +82,15 @@ class TritonPythonModel:
             `until` FP32 [batch, 1], the second to which they go; and `language` BYTES [batch, 1].
         """
         asked = [self._read(request) for request in requests]
-        windows = [window for item in asked if not isinstance(item, InvalidRequest) for window in item]
-        for _, group in groupby(sorted(windows, key=_beams), key=_beams):
-            self._decode(list(group))
+        self.decoder.decode([window for item in asked if not isinstance(item, InvalidRequest) for window in item])
         return [self._response(item) for item in asked]
 
     def _read(self, request: Any) -> list[Window] | InvalidRequest:
         try:
-            states, seconds = _input(request, "states"), _input(request, "seconds")
-            settings = self.settings
-            beams = _asked(request, "beam_size", len(states), settings.beam_size, settings.max_beam_size)
-            most = _asked(request, "max_tokens", len(states), settings.max_tokens, settings.max_tokens)
+            states, seconds = _input(request, "states"), _seconds(request)
+            limits, is_cancelled = self.limits, _cancellation(request)
+            beams = _asked(request, "beam_size", len(states), limits.beam_size, limits.max_beam_size)
+            most = _asked(request, "max_tokens", len(states), limits.max_tokens, limits.max_tokens)
             return [
                 Window(
                     states=states[place],
@@ -184,7 +98,7 @@ class TritonPythonModel:
                     language=language,
                     beam_size=beams[place],
                     max_tokens=min(most[place], self.tokens.positions - PROMPT),
-                    is_cancelled=request.is_cancelled,
+                    is_cancelled=is_cancelled,
                 )
                 for place, language in enumerate(self._languages(request, len(states)))
             ]
@@ -204,79 +118,13 @@ class TritonPythonModel:
                 )
         return [self.tokens.languages[code] if code else None for code in codes]
 
-    def _decode(self, windows: list[Window]) -> None:
-        """Fills in the transcripts, temperature after temperature, until they can be believed."""
-        for temperature in self.settings.temperatures:
-            windows = [window for window in windows if not window.cancelled and not self._believed(window)]
-            if windows:
-                self._decode_at(temperature, windows)
-
-    def _believed(self, window: Window) -> bool:
-        if window.transcript is None:
-            return False
-        if window.no_speech > self.settings.no_speech_threshold:
-            return True  # silence, or a text that is probable enough
-        ratio = compression_ratio(self._text(window.transcript.tokens))
-        return (
-            ratio <= self.settings.compression_ratio_threshold
-            and window.transcript.log_probability >= self.settings.logprob_threshold
-        )
-
-    def _decode_at(self, temperature: float, windows: list[Window]) -> None:
-        cache = Cache(self.cross, self.token, np.stack([window.states for window in windows]))
-        logits = self._prompt(cache, windows)
-        searches = [self._search(temperature, window) for window in windows]
-        if searches[0].width > 1:
-            cache.widened(searches[0].width)
-            logits = np.repeat(logits, searches[0].width, 1)
-        open_ = list(range(len(windows)))
-        asked = 0
-        while open_:
-            chosen = [searches[place].advance(logits[row]) for row, place in enumerate(open_)]
-            asked += 1
-            if asked % ASKED_EVERY_TOKENS == 0:
-                for place in open_:
-                    windows[place].cancelled = windows[place].is_cancelled()
-            kept = [
-                row for row, place in enumerate(open_) if not searches[place].done() and not windows[place].cancelled
-            ]
-            open_ = [open_[row] for row in kept]
-            if open_:
-                cache.continued(np.array(kept), np.stack([chosen[row][1] for row in kept]))
-                logits = cache.run(np.stack([chosen[row][0] for row in kept])[..., None])
-        for window, search in zip(windows, searches, strict=True):
-            if not window.cancelled:
-                window.transcript = search.best()
-
-    def _prompt(self, cache: Cache, windows: Sequence[Window]) -> Array:
-        """Runs the start, which says whether there is speech and in which language, and the rest of the prompt."""
-        logits = cache.run(np.full((len(windows), 1, 1), self.tokens.start))[:, 0]
-        languages = np.array(list(self.tokens.languages.values()))
-        found = languages[logits[:, languages].argmax(1)]
-        for window, row, language in zip(windows, log_softmax(logits), found, strict=True):
-            window.no_speech = float(np.exp(row[self.tokens.no_speech]))
-            window.language = int(language) if window.language is None else window.language
-        rest = [[[window.language, self.tokens.transcribe]] for window in windows]
-        return cache.run(np.array(rest, np.int64))
-
-    def _search(self, temperature: float, window: Window) -> Search:
-        if temperature:
-            return Greedy(self.tokens, window.max_tokens, temperature)
-        if window.beam_size > 1:
-            return Beam(self.tokens, window.max_tokens, window.beam_size)
-        return Greedy(self.tokens, window.max_tokens)
-
-    def _text(self, tokens: Sequence[int]) -> str:
-        words = [token for token in tokens if token < self.tokens.end]
-        return str(self.tokenizer.decode(words, skip_special_tokens=True)).strip()
-
     def _response(self, item: list[Window] | InvalidRequest) -> Any:
         if isinstance(item, InvalidRequest):
             return _error(str(item), pb_utils.TritonError.INVALID_ARG)
         if any(window.cancelled or window.transcript is None for window in item):
             return _error("the request was cancelled while it was decoded", pb_utils.TritonError.CANCELLED)
-        found = [self._reading(window) for window in item]
-        texts = [[self._text(words).encode() for _, _, words in each.segments] for each in found]
+        found = [self.decoder.reading(window) for window in item]
+        texts = [[self.decoder.text(words).encode() for _, _, words in each.segments] for each in found]
         codes: dict[int | None, str] = {token: code for code, token in self.tokens.languages.items()}
         return pb_utils.InferenceResponse(
             [
@@ -288,25 +136,15 @@ class TritonPythonModel:
             ]
         )
 
-    def _reading(self, window: Window) -> Reading:
-        assert window.transcript is not None  # noqa: S101  # decoded
-        if self._is_silence(window, window.transcript):
-            return Reading([], window.seconds)
-        return read(window.transcript.tokens, self.tokens, window.seconds)
-
-    def _is_silence(self, window: Window, transcript: Transcript) -> bool:
-        return (
-            window.no_speech > self.settings.no_speech_threshold
-            and transcript.log_probability < self.settings.logprob_threshold
-        )
-
-
-def _beams(window: Window) -> int:
-    return window.beam_size
-
 
 def _error(message: str, code: Any) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+
+
+def _cancellation(request: Any) -> Callable[[], bool]:
+    """How to find out whether a request's caller has given up."""
+    name = json.loads(request.parameters() or "{}").get(lifeline.PARAMETER)
+    return functools.partial(lifeline.is_cut, str(name)) if name else request.is_cancelled  # type: ignore[no-any-return]
 
 
 def _input(request: Any, name: str) -> Array:
@@ -314,6 +152,16 @@ def _input(request: Any, name: str) -> Array:
     if not np.isfinite(array).all():
         raise InvalidRequest(f"{name} holds NaN or infinity. See what it was computed from.")
     return array
+
+
+def _seconds(request: Any) -> Array:
+    seconds = _input(request, "seconds")
+    for value in seconds.reshape(-1):
+        if not 0 < value <= WINDOW_SECONDS:
+            raise InvalidRequest(
+                f"seconds is {value:g}, expected above 0 to {WINDOW_SECONDS}: how much of the window is sound."
+            )
+    return seconds
 
 
 def _asked(request: Any, name: str, count: int, usual: int, most: int) -> list[int]:
@@ -333,7 +181,7 @@ def _rows(rows: Sequence[Sequence[Any]], padding: float | bytes) -> npt.NDArray[
     return np.array(filled, np.object_ if isinstance(padding, bytes) else np.float32).reshape(len(rows), width)
 
 
-def _settings(parameters: Mapping[str, Mapping[str, str]]) -> Settings:
+def _believed(parameters: Mapping[str, Mapping[str, str]]) -> Believed:
     stated = parameters.get("temperatures", {}).get("string_value", "")
     try:
         temperatures = tuple(float(each) for each in stated.split(","))
@@ -344,9 +192,8 @@ def _settings(parameters: Mapping[str, Mapping[str, str]]) -> Settings:
             f"parameters {{ key: 'temperatures' }} is {stated!r}, expected numbers with commas between them, the first "
             "being 0. Mend it in config.pbtxt."
         )
-    whole = {name: int(_number(parameters, name)) for name in ("beam_size", "max_beam_size", "max_tokens")}
     names = ("compression_ratio_threshold", "logprob_threshold", "no_speech_threshold")
-    return Settings(temperatures=temperatures, **whole, **{name: _number(parameters, name) for name in names})  # type: ignore[arg-type]
+    return Believed(temperatures, **{name: _number(parameters, name) for name in names})
 
 
 def _number(parameters: Mapping[str, Mapping[str, str]], name: str) -> float:

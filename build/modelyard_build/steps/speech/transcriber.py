@@ -3,7 +3,7 @@
 The sound is read in blocks of some seconds; voice activity says where the pauses are; each window between pauses, of
 30 s at most, goes through the encoder and the decoder, and its segments are sent before the next windows are done. What
 is held of a request is its bytes and at most a minute of sound, whatever its length. Silence is answered with an empty
-stream. A caller that goes away stops the work: between windows, and before each call.
+stream. A caller that goes away stops the work: between windows, before each call, and within the decoder's loop.
 
 Reads from config.pbtxt's `parameters`:
 
@@ -18,12 +18,11 @@ Reads from config.pbtxt's `parameters`:
 from __future__ import annotations
 
 import json
-import secrets
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,10 @@ import numpy.typing as npt
 import triton_python_backend_utils as pb_utils
 
 from . import audio, mel
+from .calls import CallFailed, Voice, call
+from .heard import Heard, Samples, whole_chunks
+from .lifeline import PARAMETER
+from .request import Gone, Request, Watch
 from .windows import CHUNK, Limits, Windows
 
 # The model of voice activity takes so many samples in one request.
@@ -38,18 +41,9 @@ VAD_SAMPLES = 300 * CHUNK
 # A shorter rest of a window, in seconds, is not heard again; nor is one that hardly shrinks.
 LEAST_REST = 1.0
 
-Array = npt.NDArray[Any]
-Arrays = dict[str, Array]
+Arrays = dict[str, npt.NDArray[Any]]
 # Start and end in seconds of a window, text, language.
 Segment = tuple[float, float, bytes, bytes]
-
-
-class CallFailed(RuntimeError):
-    """A called model answered with an error; the message passes it on."""
-
-
-class Gone(Exception):
-    """The caller has given up."""
 
 
 @dataclass(frozen=True)
@@ -66,54 +60,6 @@ class Settings:
     limits: Limits
 
 
-@dataclass
-class Request:
-    """A caller's wishes, copied out of Triton's memory, and where the answers go.
-
-    Attributes:
-        content: the sound.
-        sample_rate: of samples without a header; 0 for a WAV file.
-        wishes: what is passed on to the decoder.
-        sender: of the responses.
-    """
-
-    content: bytes
-    sample_rate: int
-    wishes: Arrays
-    sender: Any
-
-    def check(self) -> None:
-        """Raises Gone where the caller has given up."""
-        if self.sender.is_cancelled():
-            raise Gone
-
-
-@dataclass
-class Heard:
-    """The samples that may still be needed.
-
-    Attributes:
-        samples: float32.
-        start: the number of the first of them in the sound.
-    """
-
-    samples: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-    start: int = 0
-
-    def add(self, block: npt.NDArray[np.float32]) -> None:
-        """Takes what comes next."""
-        self.samples = np.concatenate([self.samples, block])
-
-    def take(self, start: int, end: int) -> npt.NDArray[np.float32]:
-        """A part of the sound."""
-        return self.samples[start - self.start : end - self.start]
-
-    def forget(self, before: int) -> None:
-        """Drops what is not needed any more."""
-        kept = min(max(before - self.start, 0), len(self.samples))
-        self.samples, self.start = self.samples[kept:], self.start + kept
-
-
 class TritonPythonModel:
     """One instance of the step."""
 
@@ -128,6 +74,8 @@ class TritonPythonModel:
         self.streams = ThreadPoolExecutor(self.settings.streams)
         # Of all requests: what one does not use, another may.
         self.windows = ThreadPoolExecutor(self.settings.streams * self.settings.windows_at_once)
+        self.watch = Watch()
+        self.watch.start()
 
     def execute(self, requests: list[Any]) -> None:
         """Begins with each request as soon as there is room; Triton's queue keeps the others, and their deadlines.
@@ -137,31 +85,33 @@ class TritonPythonModel:
                 `language`, BYTES [1, 1].
         """
         for request in requests:
+            asked = Request(request)
             self.free.acquire()
-            self.streams.submit(self._answer, _copied(request))
+            self.streams.submit(self._answer, asked)
 
     def finalize(self) -> None:
         """Ends the threads, once the requests under way are answered."""
         self.streams.shutdown()
         self.windows.shutdown()
+        self.watch.stop()
 
     def _answer(self, request: Request) -> None:
         """Sends the segments, or what was wrong, and the end of the stream."""
         try:
-            for outputs in self._segments(request):
-                request.check()
-                request.sender.send(pb_utils.InferenceResponse(outputs))
+            with self.watch.over(request):
+                for outputs in self._segments(request):
+                    request.send(outputs)
         except Gone:
             pass
         except audio.InvalidAudio as error:
-            _send_error(request.sender, f"audio {error}", pb_utils.TritonError.INVALID_ARG)
+            request.fail(f"audio {error}", pb_utils.TritonError.INVALID_ARG)
         except CallFailed as error:
-            _send_error(request.sender, str(error), pb_utils.TritonError.INTERNAL)
+            request.fail(str(error), pb_utils.TritonError.INTERNAL)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller waits for an end
             pb_utils.Logger.log_error(f"speech: {type(error).__name__}: {error}")
-            _send_error(request.sender, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+            request.fail(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
         finally:
-            request.sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            request.end()
             self.free.release()
 
     def _segments(self, request: Request) -> Iterator[list[Any]]:
@@ -174,24 +124,24 @@ class TritonPythonModel:
         while under_way:
             yield from _responses(*under_way.popleft())
 
-    def _windows(self, request: Request) -> Iterator[tuple[float, npt.NDArray[np.float32]]]:
+    def _windows(self, request: Request) -> Iterator[tuple[float, Samples]]:
         """Start in seconds and samples of each window with speech."""
         heard, windows = Heard(), Windows(self.settings.limits)
-        voice = _Voice(self.settings.vad)
+        voice = Voice(self.settings.vad)
         try:
-            for block in _whole_chunks(self._read(request)):
+            for block in whole_chunks(self._read(request)):
                 heard.add(block)
                 for part in np.split(block, range(VAD_SAMPLES, len(block), VAD_SAMPLES)):
                     request.check()
-                    for window in windows.feed(voice.probabilities(part)):
-                        yield _of(heard, *window)
-                heard.forget(windows.needed_from() * CHUNK)
-            for window in windows.finish():
-                yield _of(heard, *window)
+                    for first, behind in windows.feed(voice.probabilities(part)):
+                        yield _seconds(first), heard.chunks(first, behind)
+                heard.forget(windows.needed_from())
+            for first, behind in windows.finish():
+                yield _seconds(first), heard.chunks(first, behind)
         finally:
             voice.end()
 
-    def _read(self, request: Request) -> Iterator[npt.NDArray[np.float32]]:
+    def _read(self, request: Request) -> Iterator[Samples]:
         settings, content = self.settings, request.content
         if len(content) > settings.max_bytes:
             raise audio.InvalidAudio(
@@ -205,7 +155,7 @@ class TritonPythonModel:
             )
         return found.blocks()
 
-    def _transcribed(self, request: Request, samples: npt.NDArray[np.float32]) -> list[Segment]:
+    def _transcribed(self, request: Request, samples: Samples) -> list[Segment]:
         """What is said in a window; where the decoder broke off within it, the rest is another one."""
         found, start, duration = list[Segment](), 0.0, len(samples) / audio.SAMPLE_RATE
         while True:
@@ -218,98 +168,20 @@ class TritonPythonModel:
             if until < LEAST_REST or duration - start < LEAST_REST:
                 return found
 
-    def _decoded(self, request: Request, samples: npt.NDArray[np.float32]) -> Arrays:
+    def _decoded(self, request: Request, samples: Samples) -> Arrays:
         """The decoder's outputs."""
         request.check()
-        (states,) = _call(self.settings.encoder, {"log_mel": mel.log_mel(samples)[None]}, ["states"])
+        (states,) = call(self.settings.encoder, {"log_mel": mel.log_mel(samples)[None]}, ["states"])
         request.check()
         seconds = np.array([[len(samples) / audio.SAMPLE_RATE]], np.float32)
         names = ["start", "end", "text", "until", "language"]
-        found = _call(self.settings.decoder, {"states": states, "seconds": seconds, **request.wishes}, names)
+        inputs = {"states": states, "seconds": seconds, **request.wishes}
+        found = call(self.settings.decoder, inputs, names, parameters={PARAMETER: request.lifeline.name})
         return {name: tensor.as_numpy() for name, tensor in zip(names, found, strict=True)}
 
 
-class _Voice:
-    """One sequence of the model of voice activity, from its start to its end."""
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-        # Clients count their own from 1: theirs and these do not meet.
-        self._number = secrets.randbits(62) | 1 << 62
-        self._flags = pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START
-        self._begun = False
-
-    def probabilities(self, samples: npt.NDArray[np.float32]) -> list[float]:
-        """Of each chunk of what comes next; a last one that is not whole is filled up with silence."""
-        found = self._call(np.pad(samples, (0, -len(samples) % CHUNK)), 0)
-        self._begun = True
-        return list(map(float, found.reshape(-1)))
-
-    def end(self) -> None:
-        """Frees what the model keeps of it; where that fails, its idle time does."""
-        if self._begun:
-            try:
-                self._call(np.zeros(CHUNK, np.float32), pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END)
-            except CallFailed as error:
-                pb_utils.Logger.log_warn(f"speech: the end of a sequence was not taken: {error}")
-
-    def _call(self, samples: npt.NDArray[np.float32], flags: int) -> Array:
-        sequence = {"correlation_id": self._number, "flags": self._flags | flags}
-        self._flags = 0
-        (found,) = _call(self._model, {"audio": samples[None]}, ["speech_probability"], **sequence)
-        probabilities: Array = found.as_numpy()
-        return probabilities
-
-
-def _call(model: str, inputs: Mapping[str, Any], outputs: list[str], **more: int) -> list[Any]:
-    """Another model's answer, as tensors in the order of `outputs`.
-
-    Args:
-        model: its name.
-        inputs: arrays, or tensors of the same name, such as another model's answer: those are not copied.
-        outputs: the names.
-        more: of the request, as `pb_utils.InferenceRequest` takes it.
-
-    Raises:
-        CallFailed: it answered with an error.
-    """
-    tensors = [
-        pb_utils.Tensor(name, np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
-        for name, value in inputs.items()
-    ]
-    request = pb_utils.InferenceRequest(model_name=model, requested_output_names=outputs, inputs=tensors, **more)
-    response = request.exec()
-    if response.has_error():
-        raise CallFailed(f"{model}: {response.error().message()}")
-    return [pb_utils.get_output_tensor_by_name(response, name) for name in outputs]
-
-
-def _copied(request: Any) -> Request:
-    """What a request brought: its own memory is Triton's, and may go when `execute` returns."""
-    inputs = {each.name(): each.as_numpy() for each in request.inputs()}
-    return Request(
-        content=bytes(inputs["audio"].reshape(-1)[0]),
-        sample_rate=int(inputs["sample_rate"].reshape(-1)[0]) if "sample_rate" in inputs else 0,
-        wishes={name: inputs[name].copy() for name in ("language", "beam_size") if name in inputs},
-        sender=request.get_response_sender(),
-    )
-
-
-def _whole_chunks(blocks: Iterator[npt.NDArray[np.float32]]) -> Iterator[npt.NDArray[np.float32]]:
-    """The same sound in whole chunks, but for the last one."""
-    rest = np.zeros(0, np.float32)
-    for block in blocks:
-        joined = np.concatenate([rest, block])
-        whole = len(joined) // CHUNK * CHUNK
-        rest = joined[whole:]
-        if whole:
-            yield joined[:whole]
-    if len(rest):
-        yield rest
-
-
-def _of(heard: Heard, first: int, behind: int) -> tuple[float, npt.NDArray[np.float32]]:
-    return first * CHUNK / audio.SAMPLE_RATE, heard.take(first * CHUNK, behind * CHUNK).copy()
+def _seconds(chunk: int) -> float:
+    return chunk * CHUNK / audio.SAMPLE_RATE
 
 
 def _responses(begin: float, window: Future[list[Segment]]) -> Iterator[list[Any]]:
@@ -321,10 +193,6 @@ def _responses(begin: float, window: Future[list[Segment]]) -> Iterator[list[Any
             pb_utils.Tensor("text", np.array([[text]], np.object_)),
             pb_utils.Tensor("language", np.array([[language]], np.object_)),
         ]
-
-
-def _send_error(sender: Any, message: str, code: Any) -> None:
-    sender.send(pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code)))
 
 
 def _settings(parameters: Mapping[str, Mapping[str, str]]) -> Settings:
