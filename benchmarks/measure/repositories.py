@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from modelyard_build.model import Model
 from modelyard_build.repository import config, layout, versions
@@ -59,3 +60,9 @@ def newest(repository: Path, name: str) -> Path:
     if latest is None:
         raise ServerError(f"no version of {name} in {repository}: run `modelyard build {name}` first")
     return latest
+
+
+def stated_config(repository: Path, name: str, config_name: str) -> Any:
+    """The config that a server with `--model-config-name` takes, as a ModelConfig message."""
+    own = repository / name / layout.CONFIGS / f"{config_name}.pbtxt"
+    return config.read(own if own.is_file() else repository / name / layout.FILENAME)
