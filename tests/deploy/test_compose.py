@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from modelyard_build.repository import config
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "triton" / "Dockerfile").read_text(encoding="utf-8")
 SERVICES = ("triton-cpu", "triton-gpu")
@@ -56,18 +58,38 @@ def test_every_service_is_chosen_by_a_profile() -> None:
         "triton-gpu": ["gpu"],
         "build": ["gpu-build"],
         "triton-gpu-llm": ["gpu-llm"],
+        "triton-gpu-trtllm": ["gpu-trtllm"],
     }
+
+
+def mounts(service: dict[str, Any]) -> dict[str, str]:
+    """Files of the repository by where a container sees them."""
+    volumes = (volume.split(":") for volume in service["volumes"] if volume.endswith(":ro"))
+    return {target: source for source, target, _ in volumes}
 
 
 def test_the_language_models_server_reads_what_is_linted() -> None:
     """The config for vLLM is a file of model_repository/, what it loads one of deploy/; mounted they are one model."""
     service = COMPOSE["services"]["triton-gpu-llm"]
-    mounted = {
-        target: source for source, target, mode in (one.split(":") for one in service["volumes"] if ":ro" in one)
-    }
+    mounted = mounts(service)
     assert 'backend: "vllm"' in (ROOT / mounted["/models/chat/config.pbtxt"]).read_text()
     settings = json.loads((ROOT / mounted["/models/chat/1/model.json"]).read_text())
     assert f"--tokenizer={settings['model']}" in service["command"]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_tensorrt_llm_is_told_the_same_twice() -> None:
+    """By the config and by model.yaml, whose names TensorRT-LLM's model.py reads; and loads what vLLM loads."""
+    service = COMPOSE["services"]["triton-gpu-trtllm"]
+    mounted = mounts(service)
+    stated = config.read(ROOT / mounted["/models/chat/config.pbtxt"])
+    settings = yaml.safe_load((ROOT / mounted["/models/chat/1/model.yaml"]).read_text())
+    of_vllm = json.loads((ROOT / "deploy" / "llm" / "model.json").read_text())
+    assert settings["triton_config"]["max_batch_size"] == stated.max_batch_size == 0
+    assert settings["triton_config"]["decoupled"] is stated.model_transaction_policy.decoupled is True
+    assert (settings["model"], settings["dtype"]) == (of_vllm["model"], of_vllm["dtype"])
+    assert (settings["max_seq_len"], settings["max_batch_size"]) == (of_vllm["max_model_len"], of_vllm["max_num_seqs"])
+    assert "/tensorrt_llm/1/*.py /models/chat/1/" in service["command"][2]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
@@ -109,14 +131,18 @@ def test_the_image_refuses_an_older_release(release: str, accepted: bool) -> Non
     assert accepted or f"TRITON_RELEASE is {release}; use 26.06 or later." in done.stderr
 
 
-@pytest.mark.parametrize("package", ["tokenizers", "pillow", "openvino", "openvino-genai", "openvino-tokenizers"])
+@pytest.mark.parametrize(
+    "package",
+    ["tokenizers", "pillow", "openvino", "openvino-genai", "openvino-tokenizers", "onnxruntime", "soxr"],
+)
 def test_the_image_has_the_tested_packages(package: str) -> None:
     """The versions of constraints.txt: both servers make the same tokens of a text, and the same pixels of an image."""
     constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    version = re.search(rf"^{package}==(\S+)", constraints, re.MULTILINE)
-    assert version
-    installed = "".join(DOCKERFILE.split("RUN python3 -m pip install")[1:3]).split()
-    assert f"{package}=={version[1]}" in installed
+    # Where it depends on Python's version, the last one is that of the image's.
+    versions = re.findall(rf"^{package}==([^\s;]+)", constraints, re.MULTILINE)
+    assert versions
+    installed = "".join(DOCKERFILE.split("RUN python3 -m pip install")[1:4]).split()
+    assert f"{package}=={versions[-1]}" in installed
 
 
 @pytest.mark.parametrize("packages", ["", "--index-url https://example.org torch==2.13.0"])

@@ -205,6 +205,22 @@ def test_a_release_is_read_off_the_tag(tmp_path: Path, image: str, is_found: boo
 
 
 @pytest.mark.parametrize(
+    ("volume", "is_found"),
+    [
+        ("./models:/models:ro", False),
+        ("./all:/", False),
+        ("./models/texter:/models/texter:ro", False),
+        ("./texter.pbtxt:/models/texter/config.pbtxt:ro", False),
+        ("./models:/models_of_another", True),
+        ("./models:/model", True),
+    ],
+)
+def test_a_repository_is_mounted_whole_or_in_parts(tmp_path: Path, volume: str, is_found: bool) -> None:
+    """Around the folder, at it, or files into it; a folder whose name begins alike is another."""
+    assert bool(lint(tmp_path, compose(volumes=[volume]), "MY711")) is is_found
+
+
+@pytest.mark.parametrize(
     ("port", "is_found"),
     [
         ("8000:8000", True),

@@ -16,7 +16,8 @@ from modelyard_build.repository.text_format.syntax import Document, parse
 _MOST_SHOWN = 5
 
 
-# Backends of language models, which load weights by a name or engines of their own.
+# Backends of language models, which load weights by a name or engines of their own. TensorRT-LLM's newer form is a
+# model.py of NVIDIA's for the Python backend: there the config's name tells.
 _NOT_BUILT_HERE = ("vllm", "tensorrtllm")
 
 
@@ -30,7 +31,11 @@ def paths(folder: Path) -> list[Path]:
     """
     found = [folder / FILENAME] if (folder / FILENAME).exists() else []
     named = sorted((folder / CONFIGS).glob("*.pbtxt"))
-    return [*found, *(path for path in named if backend_of(read(path)) not in _NOT_BUILT_HERE)]
+    return [*found, *(path for path in named if _is_built_here(path))]
+
+
+def _is_built_here(path: Path) -> bool:
+    return path.stem not in _NOT_BUILT_HERE and backend_of(read(path)) not in _NOT_BUILT_HERE
 
 
 def text_of(path: Path) -> str:

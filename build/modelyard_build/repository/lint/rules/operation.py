@@ -200,8 +200,10 @@ def repository_is_not_mounted(deployment: Deployment) -> Findings:
         mounted = [target.rstrip("/") for target in mount_targets(server)]
         for name in ("model-repository", "model-store"):
             for path in options(server.arguments or (), name):
-                inside = any(path.rstrip("/") == target or path.startswith(f"{target}/") for target in mounted)
-                if path.startswith("/") and not inside and "$" not in path:
+                place = f"{path.rstrip('/')}/"
+                # Around it, or files of a model into it.
+                filled = any(place.startswith(f"{target}/") or target.startswith(place) for target in mounted)
+                if path.startswith("/") and not filled and "$" not in path:
                     yield server.raised_at_argument(
                         f"nothing is mounted at {path}, where {server.name} looks for models; mount the "
                         "repository there",
