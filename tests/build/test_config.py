@@ -92,9 +92,9 @@ def test_an_ensemble_with_other_steps_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_config_for_a_backend_that_loads_something_else_is_let_be(tmp_path: Path) -> None:
-    """VLLM's under a model's name is not held against what the build makes; any other one in configs/ is."""
+    """VLLM's and TensorRT-LLM's under a model's name are not held against what the build makes; any other one is."""
     (tmp_path / "configs").mkdir()
-    for name, backend in {"gpu": "vllm", "mine": "pyton"}.items():
+    for name, backend in {"gpu": "vllm", "tensorrtllm": "python", "mine": "pyton"}.items():
         (tmp_path / "configs" / f"{name}.pbtxt").write_text(f'backend: "{backend}"\n')
     (tmp_path / "config.pbtxt").write_text('backend: "vllm"\n')
     assert [path.name for path in config.paths(tmp_path)] == ["config.pbtxt", "mine.pbtxt"]
