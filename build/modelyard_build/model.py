@@ -90,18 +90,49 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class QueuePolicy:
+    """What waits and for how long, of one priority level.
+
+    Attributes:
+        max_queue_size: requests that may wait; further ones are refused at once (0: no limit).
+        default_timeout_microseconds: a request that waited longer is refused instead of served late (0: never).
+    """
+
+    max_queue_size: int
+    default_timeout_microseconds: int
+
+
+@dataclass(frozen=True)
 class DynamicBatching:
     """The batcher of a model, in config.pbtxt's own terms.
 
     Attributes:
         max_queue_delay_microseconds: how long a request may wait for others to share its batch.
-        max_queue_size: requests that may wait; further ones are refused at once (0: no limit).
-        default_timeout_microseconds: a request that waited longer is refused instead of served late (0: never).
+        max_queue_size: as in `QueuePolicy`, for the levels that have none of their own.
+        default_timeout_microseconds: likewise.
+        preferred_batch_size: the largest of these is the most that the batcher joins. None: max_batch_size.
+        priority_levels: how many there are; what is of level 1 goes first. 0: what came first goes first.
+        default_priority_level: that of a request that names none.
+        priority_queue_policy: that of a level, where it is another than the default one.
     """
 
     max_queue_delay_microseconds: int
     max_queue_size: int
     default_timeout_microseconds: int
+    preferred_batch_size: tuple[int, ...] = ()
+    priority_levels: int = 0
+    default_priority_level: int = 0
+    priority_queue_policy: Mapping[int, QueuePolicy] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        levels = range(1, self.priority_levels + 1)
+        stated = {self.default_priority_level} if levels or self.default_priority_level else set()
+        if not {*stated, *self.priority_queue_policy} <= {*levels}:
+            raise ValueError(
+                f"priority_levels is {self.priority_levels}, default_priority_level {self.default_priority_level}, and "
+                f"priority_queue_policy is for {sorted(self.priority_queue_policy)}: Triton takes levels from 1 to "
+                "priority_levels only, and needs a default among them. Mend the declaration."
+            )
 
 
 # The control inputs of a step that keeps state.
@@ -137,6 +168,7 @@ class Evaluation:
         data_sha256: the hash of the evaluation data.
         details: `details(outputs, truth)`: more of the served answers for the manifest; nothing is judged by it.
         losses: the names of the figures that are better when lower, such as a word error rate.
+        items: what the items are, for people. What something was fitted on is no held-out item.
     """
 
     data: Callable[[Mapping[str, Path]], tuple[Arrays, Array]]
@@ -144,6 +176,7 @@ class Evaluation:
     data_sha256: str
     details: Callable[[Arrays, Array], Mapping[str, Any]] | None = None
     losses: frozenset[str] = frozenset()
+    items: str = "held-out items"
 
 
 @dataclass(frozen=True)

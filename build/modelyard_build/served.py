@@ -229,6 +229,7 @@ def evaluate(
         **figures,
         "losses": sorted(evaluation.losses),
         "items": len(truth),
+        "items_are": evaluation.items,
         "data_sha256": evaluation.data_sha256,
         "details": details,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from modelyard_build.errors import ConfigContradiction
-from modelyard_build.model import AnyModel, Tensor
+from modelyard_build.model import AnyModel, DynamicBatching, QueuePolicy, Tensor
 from modelyard_build.models import all_models, find
 from modelyard_build.repository import config
 from support.small_models import POOLER
@@ -32,6 +33,51 @@ def test_settings_stand_where_triton_reads_them() -> None:
     assert [group.count for group in message.instance_group] == [2]
     assert dict(message.model_warmup[0].inputs)["input_ids"].input_data_file == "input_ids"
     assert message.version_policy.latest.num_versions == 1
+
+
+def test_priority_levels_stand_where_triton_reads_them() -> None:
+    """With the queue policy of each level that has its own; without levels none of it is said."""
+    batching = DynamicBatching(1000, 64, 9, (2,), 2, 2, {1: QueuePolicy(8, 7)})
+    message = text_format.Parse(
+        config.render(replace(POOLER, dynamic_batching=batching)), model_config_pb2.ModelConfig()
+    )
+    found = message.dynamic_batching
+    assert (found.priority_levels, found.default_priority_level, list(found.preferred_batch_size)) == (2, 2, [2])
+    urgent = found.priority_queue_policy[1]
+    assert (urgent.max_queue_size, urgent.default_timeout_microseconds, urgent.allow_timeout_override) == (8, 7, True)
+    assert (found.default_queue_policy.max_queue_size, found.default_queue_policy.default_timeout_microseconds) == (
+        64,
+        9,
+    )
+    assert "priority" not in config.render(POOLER)
+
+
+@pytest.mark.parametrize("levels", [(2, 0, {}), (2, 3, {}), (0, 1, {}), (2, 1, {3: QueuePolicy(1, 0)})])
+def test_levels_that_triton_would_refuse_are_not_declared(levels: tuple[int, int, dict[int, QueuePolicy]]) -> None:
+    """A default outside of them, or none; a policy of one that is not there."""
+    with pytest.raises(ValueError, match="Triton takes levels from 1 to priority_levels only"):
+        DynamicBatching(1000, 64, 0, (), *levels)
+
+
+@pytest.mark.parametrize(
+    ("levels", "line", "words"),
+    [
+        ("priority_levels: 2\n", 15, "default_priority_level is 0, Triton takes 1 to 2"),
+        ("priority_levels: 2\ndefault_priority_level: 3\n", 16, "default_priority_level is 3, Triton takes 1 to 2"),
+        (
+            "priority_levels: 1\ndefault_priority_level: 1\npriority_queue_policy { key: 2 value { } }\n",
+            17,
+            "priority_queue_policy is for level 2, the levels are 1 to 1",
+        ),
+    ],
+)
+def test_levels_that_contradict_one_another_name_their_line(tmp_path: Path, levels: str, line: int, words: str) -> None:
+    """Before anything is built: Triton would refuse the model when it is proven."""
+    path = tmp_path / "config.pbtxt"
+    path.write_text(config.render(POOLER).replace("dynamic_batching {\n", "dynamic_batching {\n" + levels))
+    with pytest.raises(ConfigContradiction, match=words) as caught:
+        config.check(path, POOLER)
+    assert f"{path}:{line}:" in str(caught.value)
 
 
 @pytest.mark.parametrize(

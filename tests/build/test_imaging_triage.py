@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from modelyard_build import temperature
 from modelyard_build.datasets import chest_xrays
-from modelyard_build.model import Ensemble
+from modelyard_build.model import AnyModel, Ensemble
 from modelyard_build.models import imaging_triage
-from modelyard_build.models.imaging_triage import DECISION, DECODER, MODELS, NET, PHANTOMS, details, figures
+from modelyard_build.models.imaging_triage import DECISION, DECODER, ENSEMBLE, MODELS, NET, PHANTOMS, details, figures
 from modelyard_build.repository import config
-from modelyard_build.stage import GOLDEN_ITEMS
+from modelyard_build.stage import GOLDEN_ITEMS, warmup_tensors
 from support import images
 
 NAME = "modelyard_build.steps.triage_decision"
@@ -113,17 +114,35 @@ def test_urgent_requests_have_a_queue_of_their_own(model: Any) -> None:
     assert 0 < batching.priority_queue_policy[1].max_queue_size < batching.default_queue_policy.max_queue_size
 
 
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_a_config_that_is_written_says_what_the_one_in_git_says(model: AnyModel, tmp_path: Path) -> None:
+    """Priority levels and their queues included: a build into an empty repository serves as ours does."""
+    folder = ROOT / "model_repository" / model.name
+    (tmp_path / "config.pbtxt").write_text(config.render(model, warmup_tensors(model, folder)))
+    written, ours = (config.read(path / "config.pbtxt") for path in (tmp_path, folder))
+    for message in (written, ours):
+        for sample in message.model_warmup:
+            sample.ClearField("name")
+    assert written == ours
+
+
 def test_figures_and_details() -> None:
-    """Two X-rays: one found in every view, one never; both urgent."""
+    """Two X-rays: one found in every view, one never; both urgent. What the other says is held against each."""
     truth = np.repeat([1, 0], chest_xrays.VIEWS)
     logits = np.tile(np.array([[0.0, 2.0]], np.float32), (len(truth), 1))
     outputs = imaging_triage.decided({}, {"logits": logits})
     sure = float(outputs["probabilities"][0, 1])
+    # The right one alone makes the other as sure as can be; the wrong one alone makes it doubt.
+    too_sure, unsure = (1 / (1 + np.exp(-2 / scale)) for scale in (temperature.LOWEST, temperature.HIGHEST))
     assert figures(outputs, truth) == {
         "accuracy": 0.5,
-        "calibration error": pytest.approx(sure - 0.5),
-        "Brier score": pytest.approx(((1 - sure) ** 2 + sure**2) / 2),
+        "calibration error, in-sample": pytest.approx(sure - 0.5),
+        "Brier score, in-sample": pytest.approx(((1 - sure) ** 2 + sure**2) / 2),
+        "calibration error, leave-one-out": pytest.approx(((1 - unsure) + too_sure) / 2),
+        "Brier score, leave-one-out": pytest.approx(((1 - unsure) ** 2 + too_sure**2) / 2),
     }
+    assert ENSEMBLE.evaluation is not None
+    assert ENSEMBLE.evaluation.losses == figures(outputs, truth).keys() - {"accuracy"}
     found = details(outputs, truth)
     assert (found["X-rays"], found["X-rays right"]) == (2, 1)
     assert (found["urgent with a pneumonia"], found["urgent without"]) == ("1 of 1", "1 of 1")

@@ -4,34 +4,29 @@
 
 Half a minute on two cores. Prints what `models/imaging_triage.TEMPERATURE` is to be, and what is measured with it.
 Sixteen X-rays are all that there is with a finding beside it and that the net was not trained with, so each is seen in
-several views, and the temperature is judged on each X-ray by one that was fitted on the others.
+several views. With the temperature that all of them give the figures are in-sample; leave-one-out, each X-ray is judged
+with the temperature that the others give.
 """
 
 from __future__ import annotations
 
 import os
 
-import numpy as np
 import torch
 
 from modelyard_build import temperature
 from modelyard_build.assets import fetch
 from modelyard_build.datasets import chest_xrays
-from modelyard_build.models.imaging_triage import ENSEMBLE, evaluation_data, scored
+from modelyard_build.models.imaging_triage import ENSEMBLE, evaluation_data, scored, ways_to_scale
 
 
 def fitted() -> tuple[float, dict[str, dict[str, float]]]:
-    """The temperature, and the figures (better when lower) before it, after it, and by temperatures of the others."""
+    """The temperature, and the figures (better when lower) before it, after it in-sample, and leave-one-out."""
     files = fetch(ENSEMBLE.assets, print)
     inputs, truth = evaluation_data(files)
     logits = scored(files, inputs["image"])
     found = temperature.fit(logits, truth)
-    groups = np.arange(len(truth)) // chest_xrays.VIEWS
-    ways = {
-        "before": temperature.scaled(logits, 1.0),
-        "after": temperature.scaled(logits, found),
-        "each by the others": temperature.left_out(logits, truth, groups),
-    }
+    ways = ways_to_scale(logits, truth, found)
     figures = {
         "calibration error": temperature.expected_calibration_error,
         "Brier score": temperature.brier_score,

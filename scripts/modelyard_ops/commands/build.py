@@ -111,7 +111,8 @@ def _show_version(result: Result) -> None:
     if result.metrics:
         served, pytorch = result.metrics["served"], result.metrics["pytorch"]
         figures = ", ".join(f"{name} {served[name]:.4f} / {value:.4f}" for name, value in pytorch.items())
-        stdout.print(f"  on {result.metrics['items']} held-out items, served / PyTorch: {figures}", soft_wrap=True)
+        items = f"{result.metrics['items']} {result.metrics.get('items_are', 'items')}"
+        stdout.print(f"  on {items}, served / PyTorch: {figures}", soft_wrap=True)
 
 
 def _show_time(taken: Mapping[str, float]) -> None:

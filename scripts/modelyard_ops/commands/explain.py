@@ -94,7 +94,8 @@ def _show_evidence(found: Manifest) -> None:
         _line(f"\n[bold]verified through Triton[/bold]\n  {escape(_flat(found.verification))}")
     if found.metrics:
         figures = {who: found.metrics[who] for who in ("pytorch", "served")}
-        _line(f"\n[bold]measured on {found.metrics['items']} labelled items[/bold]\n  {escape(_flat(figures))}")
+        items = f"{found.metrics['items']} {found.metrics.get('items_are', 'items')}"
+        _line(f"\n[bold]measured on {escape(items)}[/bold]\n  {escape(_flat(figures))}")
 
 
 def _show_candidate(name: str, record: dict[str, Any]) -> None:

@@ -92,16 +92,18 @@ def test_the_temperature_is_what_the_recipe_fits() -> None:
     """And by it the probabilities are nearer to what is the case."""
     found, measured = fitted()
     assert round(found, 2) == TEMPERATURE
-    assert all(measured["after"][name] < measured["before"][name] for name in measured["before"])
+    assert all(measured["in-sample"][name] < measured["before"][name] for name in measured["before"])
 
 
 def test_the_manifest_tells_what_calibration_brought(repository: Path) -> None:
-    """Before, after, and how few X-rays it was; the served figures are PyTorch's."""
+    """Before, after, in-sample and leave-one-out, and how few X-rays it was; the served figures are PyTorch's."""
     latest = versions.latest(repository / ENSEMBLE.name)
     assert latest is not None
     figures = manifest.read(latest).metrics
     assert figures["served"] == pytest.approx(figures["pytorch"], abs=1e-3)
     error = figures["details"]["calibration error"]
-    assert error["after"] == pytest.approx(figures["served"]["calibration error"], abs=1e-4)
-    assert error["after"] < error["before"]
+    for way in ("in-sample", "leave-one-out"):
+        assert error[way] == pytest.approx(figures["served"][f"calibration error, {way}"], abs=1e-4)
+        assert error[way] < error["before"]
+    assert figures["items_are"] == "views of 16 X-rays"
     assert (figures["details"]["X-rays"], figures["details"]["X-rays right"]) == (16, 13)

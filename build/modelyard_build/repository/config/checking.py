@@ -76,7 +76,14 @@ def _check_batch(config: model_config_pb2.ModelConfig, model: AnyModel) -> list[
                 "write a number in between, or declare a larger one in the model's source",
             )
         )
-    for index, size in enumerate(config.dynamic_batching.preferred_batch_size):
+    return [*findings, *_check_batcher(config)]
+
+
+def _check_batcher(config: model_config_pb2.ModelConfig) -> list[_Finding]:
+    """What Triton refuses of the batcher, and would be learnt only when the versions are proven."""
+    findings: list[_Finding] = []
+    batching = config.dynamic_batching
+    for index, size in enumerate(batching.preferred_batch_size):
         if size > config.max_batch_size:
             findings.append(
                 (
@@ -85,6 +92,20 @@ def _check_batch(config: model_config_pb2.ModelConfig, model: AnyModel) -> list[
                     "that; take it away",
                 )
             )
+    levels = range(1, batching.priority_levels + 1)
+    if levels and batching.default_priority_level not in levels:
+        said = f"default_priority_level is {batching.default_priority_level}, Triton takes 1 to {len(levels)}"
+        at = "default_priority_level" if batching.default_priority_level else "priority_levels"
+        findings.append((("dynamic_batching", at), f"{said}; state the one of requests that name none"))
+    if levels:
+        findings += [
+            (
+                ("dynamic_batching", "priority_queue_policy", level),
+                f"priority_queue_policy is for level {level}, the levels are 1 to {len(levels)}; take it away",
+            )
+            for level in sorted(batching.priority_queue_policy)
+            if level not in levels
+        ]
     return findings
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from modelyard_build.model import AnyModel, DynamicBatching, Ensemble, Model, PythonModel, SequenceBatching, Tensor
+from modelyard_build.model import (
+    AnyModel,
+    DynamicBatching,
+    Ensemble,
+    Model,
+    PythonModel,
+    QueuePolicy,
+    SequenceBatching,
+    Tensor,
+)
 from modelyard_build.repository import cc_model_filenames
 from modelyard_build.repository.layout import DEFAULT_FILENAMES
 
@@ -112,12 +121,16 @@ def _tensors(role: str, tensors: Iterable[Tensor]) -> str:
 
 
 def _batching(batching: DynamicBatching) -> str:
-    return f"""\
-# Without this block Triton runs every request on its own. Requests that wait are joined up to max_batch_size;
-# preferred_batch_size is left out on purpose: it would cap the batches.
-dynamic_batching {{
+    return "\n".join(
+        [
+            "# Without this block Triton runs every request on its own.",
+            "dynamic_batching {",
+            _joined(batching.preferred_batch_size),
+            f"""\
   # How long the first request of a batch may wait for company. A lone request always waits this long.
-  max_queue_delay_microseconds: {batching.max_queue_delay_microseconds}
+  max_queue_delay_microseconds: {batching.max_queue_delay_microseconds}""",
+            *(_priorities(batching) if batching.priority_levels else []),
+            f"""\
   default_queue_policy {{
     # Requests that may wait; the next one is refused at once instead of making all of them late.
     max_queue_size: {batching.max_queue_size}
@@ -126,8 +139,47 @@ dynamic_batching {{
     # A request may ask for less: a client's deadline counts here too. (Triton takes only a timeout below the default.)
     allow_timeout_override: true
     timeout_action: REJECT
-  }}
-}}"""
+  }}""",
+            *(_level(level, policy) for level, policy in sorted(batching.priority_queue_policy.items())),
+            "}",
+        ]
+    )
+
+
+def _joined(preferred_batch_size: Sequence[int]) -> str:
+    if not preferred_batch_size:
+        return """\
+  # Requests that wait are joined up to max_batch_size; preferred_batch_size is left out on purpose: it would cap the
+  # batches."""
+    return f"""\
+  # Requests that wait are joined up to so many, though one may bring max_batch_size itself. On a GPU, where a batch
+  # takes hardly longer than an item, take this out: batches then grow to max_batch_size.
+  preferred_batch_size: [ {", ".join(map(str, preferred_batch_size))} ] # modelyard: ignore[MY304] declared so"""
+
+
+def _priorities(batching: DynamicBatching) -> list[str]:
+    return [
+        f"""\
+  # What is of level 1 is taken first, also into a batch that is filled up with others; a batch that runs is not broken
+  # off. While more urgent requests keep coming, the others wait. Several levels rule preserve_ordering out.
+  priority_levels: {batching.priority_levels}
+  # Of a request that names none.
+  default_priority_level: {batching.default_priority_level}"""
+    ]
+
+
+def _level(level: int, policy: QueuePolicy) -> str:
+    return f"""\
+  # Of level {level}, in place of the default.
+  priority_queue_policy {{
+    key: {level}
+    value: {{
+      max_queue_size: {policy.max_queue_size}
+      default_timeout_microseconds: {policy.default_timeout_microseconds}
+      allow_timeout_override: true
+      timeout_action: REJECT
+    }}
+  }}"""
 
 
 def _sequences(batching: SequenceBatching) -> str:
