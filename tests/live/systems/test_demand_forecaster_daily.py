@@ -149,6 +149,25 @@ def test_a_bad_day_is_not_kept(client: Client) -> None:
     np.testing.assert_allclose(answer["quantiles"], expected(request(41, last=days_on(1))), rtol=1e-5)
 
 
+async def test_bad_days_fail_alone(server: TritonServer) -> None:
+    """Beside the requests of other series, in one batch with them: those get their forecasts, each by its own history."""
+    async with AsyncClient(f"grpc://{server.grpc_url}", deadline=60) as client:
+
+        async def one(seed: int, bad: float | None) -> None:
+            async with client.sequence(DAILY.name) as sequence:
+                for number in range(3):
+                    asked = day(40 if not number else 1, seed, days_on(number))
+                    if bad is not None:
+                        # Also the first one: with a history that is refused no series begins.
+                        with pytest.raises(InvalidInput, match=rf"units\[0\] is {bad}, expected units sold"):
+                            await sequence.infer({**asked, "units": np.full_like(asked["units"], bad)})
+                    answer = await sequence.infer(asked, end=number == 2)
+                    right = expected(request(40 + number, seed, days_on(number)))
+                    np.testing.assert_allclose(answer["quantiles"], right, rtol=1e-5)
+
+        await asyncio.gather(*(one(seed, (None, -1.0, np.nan, np.inf)[seed % 4]) for seed in range(24)))
+
+
 def test_two_clients_on_one_id(client: Client) -> None:
     """The one who starts last has the series; the other's next day says that it is not his any more."""
     with client.sequence(DAILY.name, 99) as first, client.sequence(DAILY.name, 99) as second:
