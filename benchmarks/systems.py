@@ -30,7 +30,7 @@ from pathlib import Path
 from measure.overhead import Load
 from measure.progress import progress
 from measure.repositories import linked
-from measure.served import Served, Tensors
+from measure.served import Served, Tensors, own_configs
 from measure.system import (
     LIMIT,
     InProcess,
@@ -38,6 +38,7 @@ from measure.system import (
     Report,
     Turn,
     alike,
+    change_configs,
     parts_of,
     report,
     served_candidate,
@@ -53,7 +54,14 @@ from modelyard_server.backend_support.threads import available_cores
 from modelyard_server.errors import ServerError
 
 REPOSITORY = Path(__file__).parents[1] / "model_repository"
-SYSTEMS = ("text_embedder", "ticket_classifier", "passage_embedder", "image_classifier")
+SYSTEMS = (
+    "text_embedder",
+    "ticket_classifier",
+    "passage_embedder",
+    "image_classifier",
+    "imaging_triage",
+    "demand_forecaster",
+)
 # Of which those that are alike are used, at most so many.
 POOL, ITEMS = 400, 64
 
@@ -78,8 +86,9 @@ class Benchmark:
         repository = options.repository
         self.candidate = served_candidate(repository, parts.net, kind)
         plain = linked(repository, models, folder / "plain")
-        without_batching(repository, parts.steps, kind, plain)
-        self.batched = stack.enter_context(Served(linked(repository, models, folder / "own"), name, kind))
+        change_configs(repository, parts.steps, kind, plain, without_batching)
+        own = linked(repository, models, folder / "own")
+        self.batched = stack.enter_context(Served(own, name, own_configs(own)))
         self.unbatched = stack.enter_context(Served(plain, name))
         rows, given = self._items()
         self.requests = [self.batched.store_request(row, folder / f"{number}") for number, row in enumerate(rows)]

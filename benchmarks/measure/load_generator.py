@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import statistics
 import sys
 import time
@@ -34,6 +35,10 @@ class Order:
             They are sent in turns.
         concurrency: requests kept under way.
         seconds: how long.
+        rate: requests a second, sent when they are due (a Poisson process, always the same one) whatever is under way,
+            with gRPC alone; 0: `concurrency` decides.
+        endings: hexadecimal, one for each loop: bytes that are added to all of its requests. Two protocol buffers in a
+            row are one message: so each loop has a sequence of its own. It then begins with the first request.
     """
 
     protocol: str
@@ -41,6 +46,8 @@ class Order:
     requests: list[str]
     concurrency: int
     seconds: float
+    rate: float = 0.0
+    endings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -89,10 +96,32 @@ async def closed_loop(call: Call, requests: Sequence[bytes], until: float) -> li
     return times
 
 
-async def play(connect: Connect, requests: Sequence[bytes], concurrency: int, seconds: float) -> Round:
-    """One round; each loop begins with another request."""
-    calls = [await connect() for _ in range(concurrency)]
-    turns = [[*islice(cycle(requests), start, start + len(requests))] for start in range(concurrency)]
+def due_times(rate: float, seconds: float) -> list[float]:
+    """When requests come that know nothing of one another: seconds from the start, at least two of them."""
+    gaps = random.Random(0)  # noqa: S311  # nothing is secret here
+    times: list[float] = []
+    while len(times) < 2 or times[-1] < seconds:
+        times.append((times[-1] if times else 0.0) + gaps.expovariate(rate))
+    return times
+
+
+async def play_open(call: Call, requests: Sequence[bytes], rate: float, seconds: float) -> Round:
+    """One round in which requests are sent when they are due; latencies count from then on."""
+    cpu, start = time.process_time(), time.perf_counter()
+
+    async def one(due: float, request: bytes) -> float:
+        await asyncio.sleep(start + due - time.perf_counter())
+        await call(request)
+        return time.perf_counter() - start - due
+
+    latencies = await asyncio.gather(*map(one, due_times(rate, seconds), cycle(requests)))
+    elapsed = time.perf_counter() - start
+    return Round(len(latencies) / elapsed, latencies, len(latencies), elapsed, time.process_time() - cpu)
+
+
+async def play(connect: Connect, turns: Sequence[Sequence[bytes]], seconds: float) -> Round:
+    """One round of as many loops as there are turns."""
+    calls = [await connect() for _ in turns]
     cpu, start = time.process_time(), time.perf_counter()
     loops = await asyncio.gather(
         *(closed_loop(call, turn, start + seconds) for call, turn in zip(calls, turns, strict=True))
@@ -172,6 +201,13 @@ def content_length(head: bytes) -> int:
     raise ValueError(f"an answer without a Content-Length: {head!r}")
 
 
+def turns_of(order: Order, requests: Sequence[bytes]) -> list[list[bytes]]:
+    """What each loop sends; without endings each begins with another request."""
+    if order.endings:
+        return [[request + bytes.fromhex(ending) for request in requests] for ending in order.endings]
+    return [[*islice(cycle(requests), start, start + len(requests))] for start in range(order.concurrency)]
+
+
 async def play_http(order: Order, requests: Sequence[bytes]) -> Round:
     """A round over HTTP, with a connection for each loop."""
     host, _, port = order.url.rpartition(":")
@@ -183,7 +219,7 @@ async def play_http(order: Order, requests: Sequence[bytes]) -> Round:
         return connection.call
 
     try:
-        return await play(connect, requests, order.concurrency, order.seconds)
+        return await play(connect, turns_of(order, requests), order.seconds)
     finally:
         for connection in connections:
             connection.close()
@@ -199,7 +235,9 @@ async def play_grpc(order: Order, requests: Sequence[bytes]) -> Round:
         async def connect() -> Call:
             return call
 
-        return await play(connect, requests, order.concurrency, order.seconds)
+        if order.rate:
+            return await play_open(call, requests, order.rate, order.seconds)
+        return await play(connect, turns_of(order, requests), order.seconds)
 
 
 PROTOCOLS = {"grpc": play_grpc, "http": play_http}

@@ -100,7 +100,7 @@ def initialised(repository: Path, name: str, config_name: str) -> Any:
     stated = json_format.MessageToDict(stated_config(repository, name, config_name), preserving_proto_field_name=True)
     step.initialize(
         {
-            "model_config": json.dumps(stated),
+            "model_config": json.dumps({"name": name, **stated}),
             "model_repository": str(repository / name),
             "model_version": version.name,
         }

@@ -16,6 +16,8 @@ from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 from measure.generator import Generator
 from measure.load_generator import Order
 from measure.overhead import Load, Work
+from modelyard_build.repository import layout
+from modelyard_build.repository.hardware import hardware
 from modelyard_server.backend_support.model_config import ModelConfig
 from modelyard_server.process import ServerOptions, TritonServer, free_ports
 
@@ -50,6 +52,11 @@ class Served:
         self._client.close()
         self._server.__exit__(kind, error, trace)
 
+    @property
+    def pid(self) -> int:
+        """Of the server."""
+        return self._server.state.pid
+
     def config(self, model: str = "") -> ModelConfig:
         """The configuration that Triton serves the model, or another, with."""
         return ModelConfig.from_dict(self._client.get_model_config(model or self._model, as_json=True)["config"])
@@ -63,9 +70,10 @@ class Served:
         answer = self._client.infer(model, _tensors(inputs))
         return {name: np.asarray(answer.as_numpy(name)) for name in outputs}
 
-    def store_request(self, inputs: Tensors, file: Path) -> Path:
-        """Writes the request that the load generator sends, serialised once for all."""
+    def store_request(self, inputs: Tensors, file: Path, **parameters: int | bool) -> Path:
+        """Writes the request that the load generator sends, serialised once for all; `parameters` as `priority`."""
         request = grpc.service_pb2.ModelInferRequest(model_name=self._model)
+        add_parameters(request, **parameters)
         for name, array in inputs.items():
             request.inputs.add(name=name, datatype=np_to_triton_dtype(array.dtype), shape=array.shape)
             request.raw_input_contents.append(_bytes(array))
@@ -74,14 +82,21 @@ class Served:
 
     def load(self, requests: Sequence[Path], concurrency: int, seconds: float) -> Load:
         """One round of load; the requests are sent in turns."""
+        return self.play(self.order(requests, concurrency, seconds))
+
+    def order(self, requests: Sequence[Path], concurrency: int, seconds: float) -> Order:
+        """What tells a load generator to play a round."""
+        return Order("grpc", self._server.grpc_url, [str(request) for request in requests], concurrency, seconds)
+
+    def play(self, order: Order) -> Load:
+        """One round of load."""
         cpu, before = self._cpu_seconds(), self._work()
-        files = [str(request) for request in requests]
-        played = self._generator.play(Order("grpc", self._server.grpc_url, files, concurrency, seconds))
+        played = self._generator.play(order)
         work = {model: after.since(before[model]) for model, after in self._work().items()}
         return Load(played, self._cpu_seconds() - cpu, work)
 
     def _cpu_seconds(self) -> float:
-        root = psutil.Process(self._server.state.pid)
+        root = psutil.Process(self.pid)
         times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
         return sum(each.user + each.system for each in times)
 
@@ -89,6 +104,21 @@ class Served:
         """Of every model so far."""
         statistics = self._client.get_inference_statistics(as_json=True)["model_stats"]
         return {each["name"]: _work_of(each) for each in statistics}
+
+
+def own_configs(repository: Path) -> str | None:
+    """This machine's kind, as `--model-config-name`, where a model of the repository is tuned for it."""
+    kind = hardware().name
+    return kind if any(repository.glob(f"*/{layout.CONFIGS}/{kind}.pbtxt")) else None
+
+
+def add_parameters(request: Any, **parameters: int | bool) -> None:
+    """Adds to a ModelInferRequest what Triton reads beside the tensors, such as `priority` or `sequence_id`."""
+    for name, value in parameters.items():
+        if isinstance(value, bool):
+            request.parameters[name].bool_param = value
+        else:
+            request.parameters[name].int64_param = value
 
 
 def _work_of(statistics: dict[str, Any]) -> Work:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from measure.served import Tensors
 from modelyard_build.model import Ensemble, Model
 from modelyard_build.models import find
 from modelyard_build.repository import config, layout
+from modelyard_build.repository.model_config import model_config_pb2
 from modelyard_build.targets import here, target_of
 from modelyard_build.targets.target import Candidate, Run
 from modelyard_build.wanted import serves
@@ -65,15 +66,26 @@ def served_candidate(repository: Path, net: Model, config_name: str) -> Candidat
     return found[0]
 
 
-def without_batching(repository: Path, steps: Sequence[str], config_name: str, folder: Path) -> None:
-    """Replaces the links of the steps by folders whose configs have no dynamic_batching."""
-    for name in steps:
+def without_batching(config: model_config_pb2.ModelConfig) -> None:
+    """Takes dynamic_batching away."""
+    config.ClearField("dynamic_batching")
+
+
+def change_configs(
+    repository: Path,
+    models: Sequence[str],
+    config_name: str,
+    folder: Path,
+    change: Callable[[model_config_pb2.ModelConfig], None],
+) -> None:
+    """Replaces the links of models by folders whose configs are changed."""
+    for name in models:
         source, own = repository / name, folder / name
         own.unlink()
         own.mkdir()
         tuned = source / layout.CONFIGS / f"{config_name}.pbtxt"
         stated = config.read(tuned if tuned.is_file() else source / layout.FILENAME)
-        stated.ClearField("dynamic_batching")
+        change(stated)
         (own / layout.FILENAME).write_text(text_format.MessageToString(stated))
         for path in source.iterdir():
             if path.name not in (layout.FILENAME, layout.CONFIGS):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from measure.in_process import Speed
 from measure.intervals import Interval, mean_interval, ratio_interval
-from measure.load_generator import Call, Round, play, steady_throughput
+from measure.load_generator import Call, Order, Round, due_times, play, play_open, steady_throughput, turns_of
 from measure.overhead import Load, Pair, Work, cores_left, show, summary, verdict
 
 
@@ -87,6 +88,36 @@ def test_the_load_generator_keeps_its_requests_under_way() -> None:
     async def connect() -> Call:
         return answer
 
-    played = asyncio.run(play(connect, [b""], concurrency=3, seconds=0.05))
+    played = asyncio.run(play(connect, [[b""]] * 3, seconds=0.05))
     assert max(seen) == 3
     assert played.requests >= 3 * 2
+
+
+def test_requests_that_are_due_wait_for_nobody() -> None:
+    """All are sent, and each latency counts from when its request was due, also where the server stalls."""
+    asked = 0
+
+    async def stalls_once(_: bytes) -> bytes:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.3 if asked == 1 else 0)
+        return b""
+
+    played = asyncio.run(play_open(stalls_once, [b""], rate=50, seconds=0.2))
+    assert played.requests == asked == len(due_times(50, 0.2)) > 2
+    assert max(played.latencies_s) >= 0.3
+    assert sorted(played.latencies_s)[1] < 0.1
+
+
+def test_requests_come_at_their_rate() -> None:
+    """And always at the same moments: what is compared sees one load."""
+    times = due_times(100, 20)
+    assert len(times) == pytest.approx(2000, rel=0.1)
+    assert times == due_times(100, 20) == sorted(times)
+
+
+def test_each_loop_begins_with_another_request_or_has_an_ending_of_its_own() -> None:
+    """With endings all loops go through the requests from the first on: they are sequences."""
+    order = Order("grpc", "", [], concurrency=2, seconds=1)
+    assert turns_of(order, [b"a", b"b"]) == [[b"a", b"b"], [b"b", b"a"]]
+    assert turns_of(replace(order, endings=["01", "02"]), [b"a", b"b"]) == [[b"a\1", b"b\1"], [b"a\2", b"b\2"]]
