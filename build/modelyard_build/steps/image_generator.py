@@ -116,9 +116,10 @@ class TritonPythonModel:
         try:
             wanted = self._wanted(request)
             if self.streams > self.max_streams:
+                # The beginning is how Triton's own queues say it, so that clients know what it is.
                 raise Refused(
-                    f"{self.max_streams} requests are being answered, as many as max_streams allows. Try again in a "
-                    "moment.",
+                    f"Exceeds maximum queue size: {self.max_streams} requests are being answered, as many as "
+                    "max_streams allows. Try again in a moment.",
                     pb_utils.TritonError.UNAVAILABLE,
                 )
             await self._stream(wanted, sender, request.trace())

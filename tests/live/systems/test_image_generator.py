@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from modelyard_build import pipeline
@@ -19,8 +18,8 @@ from modelyard_build.image_figures import RoundedPng, decoded
 from modelyard_build.model import Arrays
 from modelyard_build.models import image_generator
 from modelyard_build.repository import manifest
-from modelyard_client import AsyncClient, Client
-from modelyard_client.errors import ClientError
+from modelyard_client import AsyncClient, Client, RetryPolicy
+from modelyard_client.errors import ClientError, ConnectionLost, ServerBusy
 from modelyard_client.tasks import AsyncImageGenerator, GeneratedImage, ImageGenerator
 from modelyard_ops.building import serve_scratch, server_on_free_ports
 from modelyard_server.control import load_model, unload_model
@@ -28,6 +27,8 @@ from modelyard_server.process import TritonServer
 from support.candidates import declare_only
 from support.silent import Silent
 from support.small_generator import EVALUATED, SIDE, declare, write_small_progan
+from support.triton import eventually
+from support.vanishing import IDLE, doomed_clients, killed_in_mid_stream, memory, pending, work
 
 pytestmark = pytest.mark.live
 
@@ -174,27 +175,21 @@ def test_a_closed_stream_stops_the_work(server: TritonServer, client: Client) ->
 
 def test_clients_that_vanish_leave_nothing_behind(server: TritonServer, client: Client) -> None:
     """200 of them, an image into their streams: the net rests, places are free, and memory does not grow."""
+    # Those that went away a moment ago may still have their places.
+    patient = RetryPolicy(attempts=20)
 
-    def vanish(number: int) -> bool:
-        with Client(f"grpc://{server.grpc_url}") as own:
-            try:
-                return next(ImageGenerator(own).generate(seed=number, count=1000)).seed == number
-            except ClientError:
-                # Those that went away a moment ago may still have their places.
-                return False
-
-    def memory() -> int:
-        root = psutil.Process(server.state.pid)
-        return sum(each.memory_info().rss for each in (root, *root.children(recursive=True)))
+    def vanish(number: int) -> None:
+        with Client(f"grpc://{server.grpc_url}", retry=patient) as own:
+            assert next(ImageGenerator(own).generate(seed=number, count=1000)).seed == number
 
     sizes = []
     for _ in range(2):
         with ThreadPoolExecutor(32) as threads:
-            assert sum(threads.map(vanish, range(200))) > 150
+            list(threads.map(vanish, range(200)))
         settled(lambda: calls(server))
-        sizes.append(memory())
+        sizes.append(memory(server))
     # What the first round took stays taken; the second one takes no more.
-    assert sizes[1] - sizes[0] < 20 << 20
+    assert sizes[1] - sizes[0] < 20
     with contextlib.ExitStack() as stack:
         streams = [
             stack.enter_context(contextlib.closing(ImageGenerator(client).generate(seed=number, count=1000)))
@@ -209,8 +204,9 @@ def test_more_streams_than_allowed_are_refused_at_once(server: TritonServer, cli
     with contextlib.ExitStack() as stack:
         for seed in range(MAX_STREAMS):
             next(stack.enter_context(contextlib.closing(generator.generate(seed=seed, count=1000))))
-        with pytest.raises(ClientError, match="64 requests are being answered, as many as max_streams allows"):
-            next(generator.generate(seed=3))
+        impatient = stack.enter_context(Client(f"grpc://{server.grpc_url}", retry=RetryPolicy(attempts=1)))
+        with pytest.raises(ServerBusy, match="64 requests are being answered, as many as max_streams allows"):
+            next(ImageGenerator(impatient).generate(seed=3))
     settled(lambda: calls(server))
     assert len(made(client, seed=3, count=3)) == 3
 
@@ -226,3 +222,26 @@ def test_a_net_that_goes_away_is_told(server: TritonServer, client: Client) -> N
         finally:
             load_model(server.http_url, NET)
     assert len(made(client, seed=5, count=2)) == 2
+
+
+def test_a_killed_server_is_told_in_mid_stream(server: TritonServer) -> None:
+    """At once, with how much had come; no process of the models' stays, and a new server goes on where it broke off."""
+    error, came = killed_in_mid_stream(server, lambda client: ImageGenerator(client).generate(seed=6, count=1000))
+    assert type(error) is ConnectionLost
+    assert f"{came} responses had come" in str(error)
+    with Client(f"grpc://{server.grpc_url}", deadline=30) as again:
+        assert [image.index for image in made(again, seed=6, count=2, first_index=came)] == [came, came + 1]
+
+
+@pytest.mark.slow
+def test_200_clients_of_killed_processes_leave_nothing(server: TritonServer, client: Client) -> None:
+    """50 at a time, in mid-stream: another gets its images beside them, then no work is left; memory does not grow."""
+    url, sizes = f"grpc://{server.grpc_url}", []
+    for _ in range(4):
+        with doomed_clients(url, GENERATOR, [{"seed": seed, "count": 1000} for seed in range(50)]):
+            assert len(made(client, seed=99, count=2)) == 2
+        assert eventually(lambda: not pending(server))
+        assert eventually(lambda: work(server) < IDLE)
+        sizes.append(memory(server))
+    # What the first waves took stays taken.
+    assert sizes[3] - sizes[1] < 20
