@@ -26,6 +26,8 @@ from modelyard_build.wanted import serves
 from modelyard_server.errors import ServerError
 
 LIMIT = 0.15
+# Beside a net that takes less for a row any step takes much.
+LEAST_NET_MS = 2.0
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,8 @@ class Report:
         batch: the mean batch that the net ran at saturation.
         p50_ms: at the operating point.
         p99_ms: likewise.
-        around: each other step's time a row, as a share of the net's, at saturation.
+        net_ms: the net's time a row, at saturation.
+        around: each other step's time a row, as a share of it.
     """
 
     system: str
@@ -173,7 +176,13 @@ class Report:
     batch: float
     p50_ms: float
     p99_ms: float
+    net_ms: float
     around: dict[str, float]
+
+    @property
+    def missed(self) -> bool:
+        """Whether a step takes too much of a net's time that is worth to be compared with."""
+        return self.net_ms >= LEAST_NET_MS and any(value > LIMIT for value in self.around.values())
 
 
 def report(parts: Parts, candidate: str, turns: Sequence[Turn], cores: int) -> Report:
@@ -197,6 +206,7 @@ def report(parts: Parts, candidate: str, turns: Sequence[Turn], cores: int) -> R
         batch=float(np.mean([turn.full.batch(net) for turn in turns])),
         p50_ms=p50,
         p99_ms=p99,
+        net_ms=1000 * _row_seconds(net, [turn.full for turn in turns]),
         around={step: share(step, net, [turn.full for turn in turns]) for step in parts.steps if step != net},
     )
 
@@ -210,12 +220,15 @@ def _row_seconds(model: str, loads: Sequence[Load]) -> float:
     return sum(load.work[model].seconds for load in loads) / sum(load.work[model].inferences for load in loads)
 
 
+def _judged(found: Report, value: float) -> str:
+    if found.net_ms < LEAST_NET_MS:
+        return f"{value:.1%} of the net's {found.net_ms:.2f} ms a row (not judged: below {LEAST_NET_MS:g} ms)"
+    return f"{value:.1%} of the net's time ({'held' if value <= LIMIT else 'missed'}: at most {LIMIT:.0%})"
+
+
 def show(found: Report) -> str:
     """As people read it."""
-    around = ", ".join(
-        f"{step} {value:.1%} of the net's time ({'held' if value <= LIMIT else 'missed'}: at most {LIMIT:.0%})"
-        for step, value in found.around.items()
-    )
+    around = ", ".join(f"{step} {_judged(found, value)}" for step, value in found.around.items())
     return "\n".join(
         [
             f"{found.system} ({found.candidate}): {found.served:.1f} items/s served, mean batch {found.batch:.1f}",
