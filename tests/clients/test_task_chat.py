@@ -15,6 +15,9 @@ from modelyard_client.tasks.chat import (
     chatml,
     checked_messages,
     checked_model,
+    joined,
+    outputs_of,
+    reader_of,
     request,
     sampling_parameters,
 )
@@ -87,3 +90,59 @@ def test_sampling_parameters_go_by_vllms_names() -> None:
     assert json.loads(sampling_parameters(5, 1.0, (), None, {})) == {"max_tokens": 5, "temperature": 1.0}
     with pytest.raises(InvalidInput, match="not of JSON's kinds"):
         sampling_parameters(5, float("nan"), (), None, {})
+
+
+# As model_repository/chat/configs/tensorrtllm.pbtxt has them.
+TENSORRTLLM = metadata("text_input", "streaming", "sampling_param_max_tokens", outputs=("text_output", "finish_reason"))
+
+
+def test_tensorrt_llms_model_gets_each_parameter_as_an_input() -> None:
+    """Of its own type; greedy is said by top_k; the prompt is made here."""
+    wanted = sampling_parameters(5, 0.0, ("a", "b"), 2**63, {"top_p": 0.5})
+    made = request(checked_model(TENSORRTLLM), HELLO, wanted, chatml)
+    assert made["text_input"].tolist() == [chatml(HELLO).encode()]
+    assert made["sampling_param_stop"].tolist() == [b"a", b"b"]
+    numbers = {name: array for name, array in made.items() if array.dtype.kind in "iuf"}
+    assert {name: (str(array.dtype), array.tolist()) for name, array in numbers.items()} == {
+        "sampling_param_max_tokens": ("int32", [5]),
+        "sampling_param_top_p": ("float32", [0.5]),
+        "sampling_param_seed": ("uint64", [2**63]),
+        "sampling_param_top_k": ("int32", [1]),
+    }
+    assert {name for name, array in made.items() if array.dtype == np.bool_} == {
+        "streaming",
+        "sampling_param_exclude_input_from_output",
+        "return_finish_reason",
+    }
+    assert outputs_of(TENSORRTLLM) == ("text_output", "finish_reason")
+
+
+@pytest.mark.parametrize(
+    ("further", "sentence"),
+    [
+        ({"min_p": 0.1}, "no sampling parameter 'min_p'; it has frequency_penalty, max_tokens"),
+        ({"top_k": "many"}, "top_k is 'many', expected a number that int32 holds"),
+        ({"seed": -1}, "seed is -1, expected a number that uint64"),
+        ({"top_k": 1.5}, "top_k is 1.5, expected"),
+        ({"top_p": True}, "top_p is True, expected a number that float32 holds"),
+        ({"top_k": 2**40}, "top_k is 1099511627776, expected a number that int32"),
+    ],
+)
+def test_what_tensorrt_llms_model_has_no_input_for_is_refused(further: dict[str, Any], sentence: str) -> None:
+    """Before anything is sent, and not left out in silence."""
+    with pytest.raises(InvalidInput, match=sentence):
+        request(TENSORRTLLM, HELLO, sampling_parameters(5, 1.0, (), None, further), chatml)
+
+
+def test_texts_that_grow_become_pieces() -> None:
+    """Each response of TensorRT-LLM's holds all so far; half a character waits for its other half, or for the end."""
+    texts = ["Gr", "Gr\ufffd", "Grü", "Grüß", "Grüß", "Grüße \ufffd"]
+    read = reader_of(TENSORRTLLM)
+    found = [
+        read({"text_output": np.array([text.encode()]), "finish_reason": np.array([reason])})  # type: ignore[arg-type]
+        for text, reason in zip(texts, [b"None"] * 5 + [b"length"], strict=True)
+    ]
+    assert [piece.text for piece in found] == ["Gr", "", "ü", "ß", "", "e \ufffd"]
+    completion = joined(found)
+    assert (completion.text, completion.finish_reason) == (texts[-1], "length")
+    assert (completion.prompt_tokens, completion.completion_tokens) == (0, 0)

@@ -16,6 +16,7 @@ from modelyard_client.datatypes import Array
 from modelyard_client.errors import IncompatibleModel, InvalidInput
 from modelyard_client.metadata import ModelMetadata
 from modelyard_client.result import Result
+from modelyard_client.tasks import chat_tensorrtllm
 
 ROLES = ("system", "user", "assistant")
 TEXT, REASON, PROMPT_TOKENS, TOKENS = "text_output", "finish_reason", "num_input_tokens", "num_output_tokens"
@@ -33,8 +34,8 @@ class Completion:
         text: What was said.
         finish_reason: "stop" where the model, or a stop string, ended it; "length" where `max_tokens` or the model's
             context did.
-        prompt_tokens: How long the prompt was.
-        completion_tokens: How long the answer is.
+        prompt_tokens: How long the prompt was; 0 where the model does not say (TensorRT-LLM's).
+        completion_tokens: How long the answer is; likewise.
     """
 
     text: str
@@ -61,7 +62,8 @@ class Chat:
     """Talks to a language model over gRPC, which answers many conversations at once.
 
     The model is `chat` as this project serves it, which applies the chat template itself, or a model of Triton's vLLM
-    backend, which has the same tensors but takes a prompt: it is then made here.
+    backend, which has the same tensors but takes a prompt: it is then made here. So it is for a model of TensorRT-LLM's
+    LLM API, which has an input for each sampling parameter and does not count tokens.
 
     Args:
         client: Where the model is.
@@ -133,11 +135,12 @@ class Chat:
     ) -> Generator[str, None, Completion]:
         if self._metadata is None:
             self._metadata = checked_model(self._client.metadata(self._name))
-        inputs = request(self._metadata, messages, wanted, self._prompt)
+        inputs, read = request(self._metadata, messages, wanted, self._prompt), reader_of(self._metadata)
         pieces: list[_Piece] = []
-        with closing(self._client.stream(self._name, inputs, outputs=OUTPUTS, deadline=deadline)) as results:
+        outputs = outputs_of(self._metadata)
+        with closing(self._client.stream(self._name, inputs, outputs=outputs, deadline=deadline)) as results:
             for result in results:
-                pieces.append(parse_piece(result))
+                pieces.append(read(result))
                 if pieces[-1].text:
                     yield pieces[-1].text
         return joined(pieces)
@@ -201,25 +204,33 @@ class AsyncChat:
     ) -> AsyncGenerator[_Piece, None]:
         if self._metadata is None:
             self._metadata = checked_model(await self._client.metadata(self._name))
-        inputs = request(self._metadata, messages, wanted, self._prompt)
-        async with aclosing(self._client.stream(self._name, inputs, outputs=OUTPUTS, deadline=deadline)) as results:
+        inputs, read = request(self._metadata, messages, wanted, self._prompt), reader_of(self._metadata)
+        outputs = outputs_of(self._metadata)
+        async with aclosing(self._client.stream(self._name, inputs, outputs=outputs, deadline=deadline)) as results:
             async for result in results:
-                yield parse_piece(result)
+                yield read(result)
 
 
 def checked_model(metadata: ModelMetadata) -> ModelMetadata:
     """The same; raises IncompatibleModel unless it is that of a language model."""
     inputs, outputs = ({spec.name for spec in specs} for specs in (metadata.inputs, metadata.outputs))
     missing = [] if inputs & {"messages", "text_input"} else ["input messages or text_input"]
-    missing += [] if "sampling_parameters" in inputs else ["input sampling_parameters"]
-    missing += [f"output {name}" for name in OUTPUTS if name not in outputs]
+    if "sampling_parameters" not in inputs and not chat_tensorrtllm.is_meant(metadata):
+        missing.append("input sampling_parameters")
+    missing += [f"output {name}" for name in outputs_of(metadata) if name not in outputs]
     if missing:
         raise IncompatibleModel(
             f"model '{metadata.name}' has no {', no '.join(missing)}; this task needs a model such as `chat`, "
-            "or one of Triton's vLLM backend, release 24.12 or later. Pass the name of such a model.",
+            "one of Triton's vLLM backend, release 24.12 or later, or one of TensorRT-LLM's LLM API. Pass the name of "
+            "such a model.",
             model=metadata.name,
         )
     return metadata
+
+
+def outputs_of(metadata: ModelMetadata) -> tuple[str, ...]:
+    """What is asked for: TensorRT-LLM's model counts no tokens."""
+    return OUTPUTS[:2] if chat_tensorrtllm.is_meant(metadata) else OUTPUTS
 
 
 def checked_messages(messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
@@ -270,15 +281,36 @@ def request(
     prompt: Callable[[Sequence[Mapping[str, str]]], str],
 ) -> dict[str, Array]:
     """The inputs, of what the model has: vLLM's takes a prompt in place of messages."""
+    if chat_tensorrtllm.is_meant(metadata):
+        return chat_tensorrtllm.request(_encodable(prompt(messages)), json.loads(wanted))
     takes_messages = any(spec.name == "messages" for spec in metadata.inputs)
     name, text = ("messages", json.dumps(messages)) if takes_messages else ("text_input", prompt(messages))
     texts = {name: text, "sampling_parameters": wanted}
     flags = ("stream", "exclude_input_in_output", *(f"return_{name}" for name in OUTPUTS[1:]))
+    encoded = {name: np.array([_encodable(text).encode()], np.object_) for name, text in texts.items()}
+    return {**encoded, **{flag: np.array([True]) for flag in flags}}
+
+
+def _encodable(text: str) -> str:
     try:
-        encoded = {name: np.array([text.encode()], np.object_) for name, text in texts.items()}
+        text.encode()
     except UnicodeEncodeError as error:
         raise InvalidInput(f"a message contains half a character (a lone surrogate): {error}.") from error
-    return {**encoded, **{flag: np.array([True]) for flag in flags}}
+    return text
+
+
+def reader_of(metadata: ModelMetadata) -> Callable[[Result], _Piece]:
+    """What reads the responses of one stream, in order."""
+    if not chat_tensorrtllm.is_meant(metadata):
+        return parse_piece
+    said = chat_tensorrtllm.Reader()
+
+    def read(result: Result) -> _Piece:
+        text, reason = _only(result, TEXT).decode(errors="replace"), _only(result, REASON).decode()
+        ended = reason not in NOT_YET
+        return _Piece(said.rest(text) if ended else said.new(text), reason if ended else "", 0, 0)
+
+    return read
 
 
 def parse_piece(result: Result) -> _Piece:
