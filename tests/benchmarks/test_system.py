@@ -50,8 +50,8 @@ def test_a_step_that_takes_too_much_is_said() -> None:
 def test_a_step_beside_a_tiny_net_is_not_judged() -> None:
     """Its share is said all the same."""
     quick = load(90, tokenizer_s=0.2)
-    work = {**quick.work, ENCODER.name: Work(100, 10, 0.1)}
-    found = report(TEXT, "onnxruntime-fp32", [Turn(*[replace(quick, work=work)] * 3, own=100.0)] * 2, cores=2)
+    tiny = replace(quick, work={**quick.work, ENCODER.name: Work(100, 10, 0.1)})
+    found = report(TEXT, "onnxruntime-fp32", [Turn(tiny, tiny, tiny, own=100.0)] * 2, cores=2)
     assert "200.0% of the net's 1.00 ms a row (not judged" in show(found)
     assert not found.missed
 
