@@ -15,6 +15,8 @@ from modelyard_build.nets.smollm2 import LanguageModel, load_language_model
 
 CONFIG = Path(__file__).parents[2] / "model_repository" / "chat" / "config.pbtxt"
 HIDDEN, INNER, HEADS, KEY_HEADS, LAYERS, CONTEXT = 64, 96, 2, 1, 2, 512
+# A token's keys and values in the cache, in float32.
+TOKEN_BYTES = 2 * LAYERS * KEY_HEADS * HIDDEN // HEADS * 4
 END = "<|im_end|>"
 SPECIAL = ("<|endoftext|>", "<|im_start|>", END)
 # Every byte, and one that is joined of two.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from modelyard_build.models.chat import CHAT, RETURNED
 from modelyard_build.nets.smollm2 import LanguageModel
 from modelyard_client import AsyncClient, Client, RetryPolicy
-from modelyard_client.errors import ClientError, InferenceFailed, ServerBusy
+from modelyard_client.errors import ClientError, ConnectionLost, InferenceFailed, ServerBusy
 from modelyard_client.tasks import AsyncChat, Chat, Completion
 from modelyard_ops.building import server_on_free_ports
 from modelyard_server.process import TritonServer
-from support.small_chat import write_small_chat
+from support.small_chat import CONTEXT, TOKEN_BYTES, write_small_chat
+from support.triton import eventually
+from support.vanishing import IDLE, doomed_clients, killed_in_mid_stream, memory, pending, work
 
 pytestmark = pytest.mark.live
 
@@ -158,6 +158,11 @@ def test_the_context_bounds_an_answer(client: Client) -> None:
             "temperature is -1; it is a number, 0 or more",
         ),
         ({"text_input": "x", "sampling_parameters": '{"temperature": NaN}'}, "temperature is NaN"),
+        (
+            {"text_input": "x", "sampling_parameters": '{"top_p": NaN}'},
+            "top_p is NaN; it is a number, above 0, at most 1",
+        ),
+        ({"text_input": "x", "sampling_parameters": '{"max_tokens": -3}'}, "max_tokens is -3; it is a whole number"),
         ({"text_input": "x", "sampling_parameters": '{"heat": 1}'}, "'heat' is not known; there are "),
         ({"text_input": "x", "stream": True, "exclude_input_in_output": False}, "which a stream cannot be"),
     ],
@@ -217,29 +222,14 @@ def test_clients_that_vanish_leave_nothing(impatient: Client, server: TritonServ
         with closing(long_answer(impatient, number)) as stream, suppress(ServerBusy):
             next(stream)
 
-    def memory() -> int:
-        root = psutil.Process(server.state.pid)
-        return sum(each.memory_info().rss for each in (root, *root.children(recursive=True)))
-
     sizes = []
     for _ in range(2):
         with ThreadPoolExecutor(20) as threads:
             list(threads.map(vanish, range(60)))
-        until = time.monotonic() + 10
-        while pending(server):
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        assert eventually(lambda: not pending(server))
         assert Chat(impatient).complete(HELLO, max_tokens=1, temperature=0).completion_tokens == 1
-        sizes.append(memory())
-    assert sizes[1] - sizes[0] < 32 << 20
-
-
-def pending(server: TritonServer) -> float:
-    """Requests that Triton waits for."""
-    with urllib.request.urlopen(f"http://{server.metrics_url}/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    counts = [line.rsplit(" ", 1)[1] for line in lines if line.startswith("nv_inference_pending_request_count{")]
-    return sum(map(float, counts))
+        sizes.append(memory(server))
+    assert sizes[1] - sizes[0] < 32
 
 
 async def test_the_async_task_answers_the_same(server: TritonServer, client: Client) -> None:
@@ -258,3 +248,40 @@ def test_a_parameter_of_another_kind_is_told_apart(client: Client) -> None:
         closing(Chat(client).stream(HELLO, top_p=2)) as stream,
     ):
         next(stream)
+
+
+def test_a_killed_server_is_told_in_mid_stream(server: TritonServer) -> None:
+    """At once, with how much had come and what to do; no process of the model's stays, and a new server answers."""
+    error, came = killed_in_mid_stream(server, lambda client: long_answer(client, 1))
+    assert type(error) is ConnectionLost
+    assert f"{came} responses had come" in str(error)
+    with Client(f"grpc://{server.grpc_url}", deadline=60) as again:
+        assert Chat(again).complete(HELLO, max_tokens=1, temperature=0).completion_tokens == 1
+
+
+@pytest.mark.slow
+def test_200_clients_of_killed_processes_leave_nothing(tmp_path: Path) -> None:
+    """50 at a time, in mid-answer: another is answered beside them, then no work is left, and memory does not grow."""
+    repository, count = tmp_path / "model_repository", 50
+    write_small_chat(repository, max_model_len=CONTEXT, max_num_seqs=count + 1, default_max_tokens=CONTEXT)
+    asked = [
+        {
+            "messages": json.dumps(texts(f"{number}")),
+            "sampling_parameters": json.dumps({"ignore_eos": True, "temperature": 1, "seed": number}),
+            "stream": True,
+        }
+        for number in range(count)
+    ]
+    sizes = []
+    with server_on_free_ports(repository) as running:
+        url = f"grpc://{running.grpc_url}"
+        with Client(url, deadline=120) as client:
+            for _ in range(4):
+                with doomed_clients(url, CHAT.name, asked):
+                    assert Chat(client).complete(HELLO, max_tokens=4, temperature=0).completion_tokens == 4
+                assert eventually(lambda: not pending(running))
+                assert eventually(lambda: work(running) < IDLE)
+                sizes.append(memory(running))
+    # The cache keeps the keys and values of what was said, as long as it has room: of two waves at most so many MiB.
+    kept = 2 * count * CONTEXT * TOKEN_BYTES / 2**20
+    assert sizes[3] - sizes[1] < kept + 48
