@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from modelyard_build import pipeline
 from modelyard_build.assets import fetch
 from modelyard_build.datasets import simple_questions
 from modelyard_build.models.chat import CHAT
@@ -22,9 +20,8 @@ from modelyard_build.repository import manifest, versions
 from modelyard_build.sources import pinned_assets
 from modelyard_client import Client
 from modelyard_client.tasks import Chat
-from modelyard_ops.building import serve_scratch, server_on_free_ports
 from modelyard_server.process import TritonServer
-from support.silent import Silent
+from support.own_systems import build_own
 
 # Where nothing is cached, 98 MB are fetched and some 80 answers are made by transformers.
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -44,18 +41,7 @@ CONVERSATION = [
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's own config, with a version that this module built (or found proven in the cache)."""
-    folder = tmp_path_factory.mktemp("chat") / "model_repository"
-    source = ROOT / "model_repository" / CHAT.name
-    shutil.copytree(source, folder / CHAT.name, ignore=shutil.ignore_patterns("[0-9]*"))
-    pipeline.build([CHAT.name], folder, serve_scratch, Silent())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(repository: Path) -> Iterator[TritonServer]:
-    """An embedded Triton over it."""
-    with server_on_free_ports(repository) as running:
-        yield running
+    return build_own(tmp_path_factory.mktemp("chat") / "model_repository", CHAT.name)
 
 
 @pytest.fixture(scope="module")

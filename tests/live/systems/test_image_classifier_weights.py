@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from modelyard_build import pipeline
 from modelyard_build.assets import fetch
 from modelyard_build.datasets import photographs
-from modelyard_build.models.image_classifier import DECODER, ENSEMBLE, NET
+from modelyard_build.models.image_classifier import ENSEMBLE
 from modelyard_build.repository import manifest, versions
 from modelyard_client import Client
 from modelyard_client.tasks import ImageClassifier
-from modelyard_ops.building import serve_scratch, server_on_free_ports
 from modelyard_server.process import TritonServer
-from support.silent import Silent
+from support.own_systems import build_own
 
 # Where nothing is cached, 250 MB are fetched and a thousand images run through PyTorch.
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -28,19 +24,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's own configs, with versions that this module built (or found proven in the cache)."""
-    folder = tmp_path_factory.mktemp("images") / "model_repository"
-    for model in (DECODER, NET, ENSEMBLE):
-        source = ROOT / "model_repository" / model.name
-        shutil.copytree(source, folder / model.name, ignore=shutil.ignore_patterns("[0-9]*"))
-    pipeline.build([ENSEMBLE.name], folder, serve_scratch, Silent())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(repository: Path) -> Iterator[TritonServer]:
-    """An embedded Triton over it."""
-    with server_on_free_ports(repository) as running:
-        yield running
+    return build_own(tmp_path_factory.mktemp("images") / "model_repository", ENSEMBLE.name)
 
 
 def test_photographs_show_what_they_show(server: TritonServer) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from modelyard_build import pipeline
 from modelyard_build.image_figures import decoded
-from modelyard_build.models.image_generator import GENERATOR, NET, SIDE
+from modelyard_build.models.image_generator import GENERATOR, SIDE
 from modelyard_build.repository import manifest, versions
 from modelyard_client import Client
 from modelyard_client.tasks import ImageGenerator
-from modelyard_ops.building import serve_scratch, server_on_free_ports
 from modelyard_server.process import TritonServer
-from support.silent import Silent
+from support.own_systems import build_own
 
 # Where nothing is cached, 100 MB are fetched and some 200 images go through PyTorch.
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -27,19 +23,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's own configs, with versions that this module built (or found proven in the cache)."""
-    folder = tmp_path_factory.mktemp("images") / "model_repository"
-    for model in (NET, GENERATOR):
-        source = ROOT / "model_repository" / model.name
-        shutil.copytree(source, folder / model.name, ignore=shutil.ignore_patterns("[0-9]*", "configs"))
-    pipeline.build([GENERATOR.name], folder, serve_scratch, Silent())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(repository: Path) -> Iterator[TritonServer]:
-    """An embedded Triton over it."""
-    with server_on_free_ports(repository) as running:
-        yield running
+    return build_own(tmp_path_factory.mktemp("images") / "model_repository", GENERATOR.name)
 
 
 def test_faces_are_lit_as_photographs_are(server: TritonServer) -> None:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from modelyard_build import pipeline
 from modelyard_build.assets import fetch
 from modelyard_build.datasets import chest_xrays
-from modelyard_build.models.imaging_triage import ENSEMBLE, MODELS, TEMPERATURE
+from modelyard_build.models.imaging_triage import ENSEMBLE, TEMPERATURE
 from modelyard_build.recipes.imaging_triage import fitted
 from modelyard_build.repository import manifest, versions
 from modelyard_client import Client
 from modelyard_client.tasks import ImagingTriage
-from modelyard_ops.building import serve_scratch, server_on_free_ports
 from modelyard_server.process import TritonServer
-from support.silent import Silent
+from support.own_systems import build_own
 
 # Where nothing is cached, 83 MB are fetched and hundreds of images run through PyTorch.
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -50,19 +46,7 @@ OF_KERAS = (
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's own configs, with versions that this module built (or found proven in the cache)."""
-    folder = tmp_path_factory.mktemp("triage") / "model_repository"
-    for model in MODELS:
-        source = ROOT / "model_repository" / model.name
-        shutil.copytree(source, folder / model.name, ignore=shutil.ignore_patterns("[0-9]*"))
-    pipeline.build([ENSEMBLE.name], folder, serve_scratch, Silent())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(repository: Path) -> Iterator[TritonServer]:
-    """An embedded Triton over it."""
-    with server_on_free_ports(repository) as running:
-        yield running
+    return build_own(tmp_path_factory.mktemp("triage") / "model_repository", ENSEMBLE.name)
 
 
 @pytest.fixture(scope="module")

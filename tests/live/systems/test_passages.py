@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelyard_build import pipeline
 from modelyard_build.assets import fetch
 from modelyard_build.models import passage_embedder
 from modelyard_build.models.text_encoder import texts_of
@@ -21,8 +19,8 @@ from modelyard_build.stage import cached_arrays
 from modelyard_client import Client
 from modelyard_client.errors import TextTruncated
 from modelyard_client.tasks import PassageEmbedder
-from modelyard_ops.building import serve_scratch, server_on_free_ports
-from support.silent import Silent
+from modelyard_ops.building import server_on_free_ports
+from support.own_systems import build_own
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -33,11 +31,7 @@ TEXTS = 100
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's own configs, with versions that this session built, or found proven in the cache."""
-    folder = tmp_path_factory.mktemp("passages") / "model_repository"
-    for model in (ROOT / "model_repository").glob("passage_embedder*"):
-        shutil.copytree(model, folder / model.name, ignore=shutil.ignore_patterns("[0-9]*"))
-    pipeline.build(["passage_embedder"], folder, serve_scratch, Silent())
-    return folder
+    return build_own(tmp_path_factory.mktemp("passages") / "model_repository", "passage_embedder")
 
 
 @pytest.fixture(scope="module")
