@@ -150,7 +150,7 @@ def test_a_bad_day_is_not_kept(client: Client) -> None:
 
 
 async def test_bad_days_fail_alone(server: TritonServer) -> None:
-    """Beside the requests of other series, in one batch with them: those get their forecasts, each by its own history."""
+    """In one batch with requests of other series, which get their forecasts, each by its own history."""
     async with AsyncClient(f"grpc://{server.grpc_url}", deadline=60) as client:
 
         async def one(seed: int, bad: float | None) -> None:
