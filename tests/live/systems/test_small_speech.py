@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from modelyard_build import pipeline
@@ -19,13 +23,15 @@ from modelyard_build.errors import AssetUnavailable
 from modelyard_build.model import Array, PythonModel
 from modelyard_build.sources import pinned_assets
 from modelyard_client import AsyncClient, Client
-from modelyard_client.errors import ClientError, InvalidInput, SequenceLost
+from modelyard_client.errors import ClientClosed, ClientError, ConnectionLost, InvalidInput, SequenceLost
 from modelyard_client.tasks import AsyncSpeechRecogniser, AsyncVoiceActivity, Segment, SpeechRecogniser, VoiceActivity
 from modelyard_ops.building import serve_scratch, server_on_free_ports
 from modelyard_server.process import TritonServer
 from support.candidates import declare_only
 from support.silent import Silent
 from support.small_speech import CARD, SENTENCE, declare
+from support.sounds import encoded, wav_of
+from support.triton import eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
@@ -49,6 +55,23 @@ class Running:
         found = [line for line in lines if line.startswith(f'nv_inference_request_success{{model="{model}"')]
         return int(found[0].rpartition(" ")[2]) if found else 0
 
+    def pending(self) -> float:
+        """Requests that wait, of any model."""
+        with urllib.request.urlopen(f"http://{self.server.metrics_url}/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("nv_inference_pending_request"))
+
+    def process(self, model: str) -> psutil.Process:
+        """In which a step runs."""
+        children = psutil.Process(self.server.state.pid).children(recursive=True)
+        (found,) = [each for each in children if any(f"/{model}/" in word for word in each.cmdline())]
+        return found
+
+    def memory(self) -> float:
+        """MiB of the server and of its models."""
+        children = psutil.Process(self.server.state.pid).children(recursive=True)
+        return float(sum(each.memory_info().rss for each in children)) / 2**20
+
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
@@ -63,8 +86,28 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             results = pipeline.build([], repository, serve_scratch, Silent())
         except AssetUnavailable as error:
             pytest.skip(str(error))
+    write_slow(repository)
     with server_on_free_ports(repository) as server:
         yield Running(whole, results[-1], server)
+
+
+def write_slow(repository: Path) -> None:
+    """`speech` before a decoder that believes nothing it wrote, and tries again and again: a window takes long."""
+    again = "0" + ", 1" * 1500
+    changes = {
+        "speech_decoder": {
+            '"temperatures", value: { string_value: "0"': f'"temperatures", value: {{ string_value: "{again}"',
+            '"logprob_threshold", value: { string_value: "-1.0"': '"logprob_threshold", value: { string_value: "1"',
+        },
+        "speech": {'value: { string_value: "speech_decoder"': 'value: { string_value: "slow_speech_decoder"'},
+    }
+    for name, replaced in changes.items():
+        copy = shutil.copytree(repository / name, repository / f"slow_{name}")
+        text = (copy / "config.pbtxt").read_text()
+        for before, after in replaced.items():
+            assert text.count(before) == 1
+            text = text.replace(before, after)
+        (copy / "config.pbtxt").write_text(text)
 
 
 def segments_of(system: Running, content: bytes) -> list[Segment]:
@@ -109,11 +152,19 @@ def test_silence_is_an_empty_stream(system: Running) -> None:
 
 def test_bad_sound_fails_alone(system: Running) -> None:
     """Each with its sentence; those beside it get their segments."""
-    good = CARD.read_bytes()
+    samples = samples_of(CARD.read_bytes()).astype(np.float64)
+    broken = np.where(np.arange(len(samples)) == 4000, np.nan, samples)
+    good = {
+        CARD.read_bytes(): "as it is",
+        wav_of(encoded(samples, 8, 1), 16_000, 1, 8): "8 bits",
+        wav_of(encoded(np.repeat(samples, 6), 32, 3), 96_000, 1, 32, 3): "96 kHz",
+    }
     bad = {
         b"RIFF": "audio is no WAV file",
-        good[:-1000]: "audio is cut off",
+        CARD.read_bytes()[:-1000]: "audio is cut off",
         b"ID3" + b"\0" * 99: "audio is an MP3 file",
+        wav_of(encoded(broken, 32, 3), 16_000, 1, 32, 3): "audio holds NaN or infinity, first at 0.250 s",
+        wav_of(bytes(8_000 * 7_201), 8_000, 1, 8): "audio is 7201.0 s long, at most 7200 s are read",
     }
 
     def transcribe(content: bytes) -> list[Segment] | ClientError:
@@ -123,9 +174,10 @@ def test_bad_sound_fails_alone(system: Running) -> None:
             except ClientError as error:
                 return error
 
-    with ThreadPoolExecutor(6) as threads:
-        answers = dict(zip([*bad, good], threads.map(transcribe, [*bad, good]), strict=True))
-    assert answers[good] == segments_of(system, good)
+    with ThreadPoolExecutor(8) as threads:
+        answers = dict(zip([*bad, *good], threads.map(transcribe, [*bad, *good]), strict=True))
+    for content, what in good.items():
+        assert answers[content] == segments_of(system, content), what
     for content, words in bad.items():
         assert isinstance(answers[content], ClientError)
         assert words in str(answers[content])
@@ -154,6 +206,76 @@ def test_a_caller_that_goes_stops_the_work(system: Running) -> None:
         # 20 windows of 30 s, each decoded once at least.
         assert left - before < 20
         assert list(SpeechRecogniser(client).transcribe(CARD)) == segments_of(system, CARD.read_bytes())
+
+
+def test_a_caller_that_goes_stops_the_decoder_within_its_loop(system: Running) -> None:
+    """Triton 2.51 cancels no request that a model sends to another one: the work ends all the same."""
+    decoder = system.process("slow_speech_decoder")
+
+    def busy() -> float:
+        return sum(decoder.cpu_times()[:2])
+
+    def idle() -> bool:
+        before = busy()
+        time.sleep(0.5)
+        return busy() - before < 0.02
+
+    before = busy()
+    with ThreadPoolExecutor(1) as thread:
+        with system.client() as client:
+            answer = thread.submit(list, SpeechRecogniser(client, "slow_speech").transcribe(CARD))
+            assert eventually(lambda: busy() - before > 0.5)
+        assert isinstance(answer.exception(), ClientClosed)
+    assert eventually(idle)
+    # Every try takes some milliseconds, and there are 1,500 of them.
+    assert busy() - before < 5
+    assert system.pending() == 0
+
+
+def test_callers_that_vanish_leave_nothing(system: Running) -> None:
+    """In mid-stream or waiting: no request is left, others are served, and the second wave takes no more memory."""
+    samples = np.tile(samples_of(SENTENCE.read_bytes()), 20)
+
+    def vanish(number: int) -> None:
+        with system.client() as client, closing(SpeechRecogniser(client).transcribe((samples, 16_000))) as segments:
+            if number % 2:
+                next(segments)
+
+    sizes = []
+    for _ in range(2):
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(vanish, range(16)))
+        assert eventually(lambda: system.pending() == 0)
+        with system.client() as client:
+            assert list(SpeechRecogniser(client).transcribe(CARD)) == segments_of(system, CARD.read_bytes())
+        sizes.append(system.memory())
+    assert sizes[1] - sizes[0] < 32
+
+
+@pytest.mark.slow
+def test_an_hour_takes_no_more_than_its_bytes(system: Running) -> None:
+    """115 MB of sound: what stays with the step is the sound itself and what Triton's way to it takes, once."""
+    samples = (np.tile(samples_of(SENTENCE.read_bytes()), 1200)[: 3600 * 16_000] * 32767).astype(np.int16)
+    step, largest, done = system.process("speech"), [0.0], threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.1):
+            largest.append(step.memory_info().rss / 2**20)
+
+    before = step.memory_info().rss / 2**20
+    watching = threading.Thread(target=look)
+    watching.start()
+    try:
+        with Client(f"grpc://{system.server.grpc_url}", deadline=1500) as client:
+            starts = [segment.start for segment in SpeechRecogniser(client).transcribe((samples, 16_000))]
+    finally:
+        done.set()
+        watching.join()
+    after = step.memory_info().rss / 2**20
+    print(f"MiB of the step: {before:.0f} before, {max(largest):.0f} at most, {after:.0f} after")
+    assert starts == sorted(starts)
+    assert starts[-1] > 3500
+    assert max(largest) - before < 600
 
 
 def probabilities_of(system: Running, samples: Array) -> Array:
@@ -203,3 +325,20 @@ def test_a_bad_chunk_leaves_the_sequence_as_it_was(system: Running) -> None:
         np.testing.assert_allclose(found, probabilities_of(system, samples.reshape(-1))[:20], atol=1e-5)
         with pytest.raises((SequenceLost, InvalidInput)):
             client.infer("speech_vad", {"audio": samples[0]}, sequence_id=987_654)
+
+
+def test_a_server_that_dies_in_mid_stream_is_told(system: Running) -> None:
+    """With how much had come; the same client asks the one that is started anew."""
+    samples = np.tile(samples_of(SENTENCE.read_bytes()), 180)
+    with system.client() as client:
+        with closing(SpeechRecogniser(client).transcribe((samples, 16_000))) as segments:
+            next(segments)
+            for process in psutil.Process(system.server.state.pid).children():
+                process.kill()
+                process.wait()
+            with pytest.raises(ConnectionLost, match=r"responses? had come"):
+                list(segments)
+        system.server.stop()
+        system.server.start()
+        system.server.wait_ready()
+        assert list(SpeechRecogniser(client).transcribe(CARD)) == segments_of(system, CARD.read_bytes())

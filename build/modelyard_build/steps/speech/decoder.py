@@ -144,7 +144,7 @@ def _error(message: str, code: Any) -> Any:
 def _cancellation(request: Any) -> Callable[[], bool]:
     """How to find out whether a request's caller has given up."""
     name = json.loads(request.parameters() or "{}").get(lifeline.PARAMETER)
-    return functools.partial(lifeline.is_cut, str(name)) if name else request.is_cancelled  # type: ignore[no-any-return]
+    return functools.partial(lifeline.is_cut, str(name)) if name else request.is_cancelled
 
 
 def _input(request: Any, name: str) -> Array:

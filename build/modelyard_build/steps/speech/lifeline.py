@@ -38,7 +38,8 @@ def is_cut(name: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
         try:
             asking.connect(_address(name))
-        except ConnectionRefusedError:
+        except OSError:
+            # Refused; or the name is none that this module makes.
             return True
     return False
 
