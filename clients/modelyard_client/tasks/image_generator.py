@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from modelyard_client.datatypes import Array
 from modelyard_client.errors import IncompatibleModel, InvalidInput
 from modelyard_client.metadata import ModelMetadata
 from modelyard_client.result import Result
+from modelyard_client.tasks.streamed import AsyncStreamed, Streamed
 
 INPUTS = ("seed", "count", "first_index")
 OUTPUTS = ("image", "index", "seed")
@@ -56,9 +56,7 @@ class ImageGenerator:
     """
 
     def __init__(self, client: Client, model: str = "image_generator") -> None:
-        self._client = client
-        self._name = model
-        self._checked = False
+        self._model = Streamed(client, model, check_tensors, parse_image)
 
     def generate(
         self, *, seed: int, count: int = 1, first_index: int = 0, deadline: float | None = None
@@ -80,38 +78,20 @@ class ImageGenerator:
             IncompatibleModel: The model is of another kind.
             ClientError: As `Client.stream`; each image that came before is whole.
         """
-        return self._generate(checked_request(seed, count, first_index), deadline)
-
-    def _generate(self, inputs: dict[str, Array], deadline: float | None) -> Generator[GeneratedImage, None, None]:
-        if not self._checked:
-            check_tensors(self._client.metadata(self._name))
-            self._checked = True
-        with closing(self._client.stream(self._name, inputs, deadline=deadline)) as results:
-            for result in results:
-                yield parse_image(result)
+        return self._model.responses(checked_request(seed, count, first_index), deadline)
 
 
 class AsyncImageGenerator:
     """`ImageGenerator` for an `AsyncClient`."""
 
     def __init__(self, client: AsyncClient, model: str = "image_generator") -> None:
-        self._client = client
-        self._name = model
-        self._checked = False
+        self._model = AsyncStreamed(client, model, check_tensors, parse_image)
 
     def generate(
         self, *, seed: int, count: int = 1, first_index: int = 0, deadline: float | None = None
     ) -> AsyncGenerator[GeneratedImage, None]:
         """As `ImageGenerator.generate`; `contextlib.aclosing` closes it."""
-        return self._generate(checked_request(seed, count, first_index), deadline)
-
-    async def _generate(self, inputs: dict[str, Array], deadline: float | None) -> AsyncGenerator[GeneratedImage, None]:
-        if not self._checked:
-            check_tensors(await self._client.metadata(self._name))
-            self._checked = True
-        async with aclosing(self._client.stream(self._name, inputs, deadline=deadline)) as results:
-            async for result in results:
-                yield parse_image(result)
+        return self._model.responses(checked_request(seed, count, first_index), deadline)
 
 
 def checked_request(seed: int, count: int, first_index: int) -> dict[str, Array]:

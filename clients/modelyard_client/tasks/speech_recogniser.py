@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -16,6 +15,7 @@ from modelyard_client.datatypes import Array
 from modelyard_client.errors import IncompatibleModel, InvalidInput
 from modelyard_client.metadata import ModelMetadata
 from modelyard_client.result import Result
+from modelyard_client.tasks.streamed import AsyncStreamed, Streamed
 
 INPUTS = ("audio", "sample_rate", "language", "beam_size")
 OUTPUTS = ("start", "end", "text", "language")
@@ -51,9 +51,7 @@ class SpeechRecogniser:
     """
 
     def __init__(self, client: Client, model: str = "speech") -> None:
-        self._client = client
-        self._name = model
-        self._checked = False
+        self._model = Streamed(client, model, check_tensors, parse_segment)
 
     def transcribe(
         self, audio: Audio, *, language: str = "", beam_size: int | None = None, deadline: float | None = None
@@ -74,38 +72,20 @@ class SpeechRecogniser:
             IncompatibleModel: The model is of another kind.
             ClientError: As `Client.stream`; each segment that came before is whole.
         """
-        return self._transcribe(checked_request(audio, language, beam_size), deadline)
-
-    def _transcribe(self, inputs: dict[str, Array], deadline: float | None) -> Generator[Segment, None, None]:
-        if not self._checked:
-            check_tensors(self._client.metadata(self._name))
-            self._checked = True
-        with closing(self._client.stream(self._name, inputs, deadline=deadline)) as results:
-            for result in results:
-                yield parse_segment(result)
+        return self._model.responses(checked_request(audio, language, beam_size), deadline)
 
 
 class AsyncSpeechRecogniser:
     """`SpeechRecogniser` for an `AsyncClient`."""
 
     def __init__(self, client: AsyncClient, model: str = "speech") -> None:
-        self._client = client
-        self._name = model
-        self._checked = False
+        self._model = AsyncStreamed(client, model, check_tensors, parse_segment)
 
     def transcribe(
         self, audio: Audio, *, language: str = "", beam_size: int | None = None, deadline: float | None = None
     ) -> AsyncGenerator[Segment, None]:
         """As `SpeechRecogniser.transcribe`; `contextlib.aclosing` closes it."""
-        return self._transcribe(checked_request(audio, language, beam_size), deadline)
-
-    async def _transcribe(self, inputs: dict[str, Array], deadline: float | None) -> AsyncGenerator[Segment, None]:
-        if not self._checked:
-            check_tensors(await self._client.metadata(self._name))
-            self._checked = True
-        async with aclosing(self._client.stream(self._name, inputs, deadline=deadline)) as results:
-            async for result in results:
-                yield parse_segment(result)
+        return self._model.responses(checked_request(audio, language, beam_size), deadline)
 
 
 def checked_request(audio: Audio, language: str, beam_size: int | None) -> dict[str, Array]:
