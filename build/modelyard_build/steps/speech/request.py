@@ -76,6 +76,7 @@ class Request:
         """Sends the end of the stream; what is still under way for it stops."""
         with self._lock:
             self._give_up()
+            self.content = b""
             self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def _give_up(self) -> None:
@@ -104,8 +105,11 @@ class Watch(threading.Thread):
     def run(self) -> None:
         """The thread."""
         while not self._stopped.wait(WATCH_S):
-            for request in list(self._requests):
-                request.look()
+            self._look()
+
+    def _look(self) -> None:
+        for request in list(self._requests):
+            request.look()
 
     def stop(self) -> None:
         """Waits for the thread's end."""

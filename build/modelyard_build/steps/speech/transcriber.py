@@ -120,9 +120,9 @@ class TritonPythonModel:
         for start, samples in self._windows(request):
             under_way.append((start, self.windows.submit(self._transcribed, request, samples)))
             if len(under_way) >= self.settings.windows_at_once or under_way[0][1].done():
-                yield from _responses(*under_way.popleft())
+                yield from _responses(*_result(under_way.popleft()))
         while under_way:
-            yield from _responses(*under_way.popleft())
+            yield from _responses(*_result(under_way.popleft()))
 
     def _windows(self, request: Request) -> Iterator[tuple[float, Samples]]:
         """Start in seconds and samples of each window with speech."""
@@ -184,9 +184,18 @@ def _seconds(chunk: int) -> float:
     return chunk * CHUNK / audio.SAMPLE_RATE
 
 
-def _responses(begin: float, window: Future[list[Segment]]) -> Iterator[list[Any]]:
+def _result(window: tuple[float, Future[list[Segment]]]) -> tuple[float, list[Segment]]:
+    """When a window begins, and what is said in it."""
+    try:
+        return window[0], window[1].result()
+    finally:
+        # A frame that holds what failed is held by its traceback: the sound would stay until the collector comes.
+        del window
+
+
+def _responses(begin: float, segments: list[Segment]) -> Iterator[list[Any]]:
     """The tensors of each segment of a window that begins at `begin`, in seconds."""
-    for start, end, text, language in window.result():
+    for start, end, text, language in segments:
         yield [
             pb_utils.Tensor("start", np.array([[begin + start]], np.float32)),
             pb_utils.Tensor("end", np.array([[begin + end]], np.float32)),
