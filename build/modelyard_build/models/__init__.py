@@ -23,6 +23,7 @@ SYSTEMS = (
     "image_classifier",
     "image_generator",
     "imaging_triage",
+    "speech",
     "chat",
     "demand_forecaster",
 )
