@@ -170,13 +170,13 @@ def row(found: Sequence[Turn]) -> Row:
 def table(rows: Sequence[Row], items: str) -> str:
     """As people read it."""
     head = (
-        f"{'clients':>7}{'first p50':>11}{'longest':>9}  {f'a stream, {items}/s':28}{'together':28}served / in process"
+        f"{'clients':>7}{'first p50':>11}{'longest':>9}  {f'a stream, {items}/s':30}{'together':30}served / in process"
     )
     return "\n".join([head, *(_line(each) for each in rows)])
 
 
 def _line(found: Row) -> str:
     return (
-        f"{found.clients:7}{found.first_p50_s:9.3f} s{found.first_max_s:7.2f} s  {found.rate!s:28}"
-        f"{found.throughput!s:28}{found.ratio}"
+        f"{found.clients:7}{found.first_p50_s:9.3f} s{found.first_max_s:7.2f} s  {found.rate!s:30}"
+        f"{found.throughput!s:30}{found.ratio}"
     )

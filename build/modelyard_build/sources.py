@@ -38,6 +38,7 @@ _PLUMBING = {
     "targets.target",
     # What refuses and reports in words.
     "export_errors",
+    "quiet_transformers",
     "export_guards",
     "onnx_file_checks",
     "module_checks",

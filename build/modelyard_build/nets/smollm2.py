@@ -17,6 +17,8 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits
 from tokenizers.pre_tokenizers import Sequence as InTurn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from modelyard_build.quiet_transformers import quiet
+
 # What the decoder writes for bytes that are no whole character, yet.
 UNFINISHED = "\ufffd"
 BATCH = 16
@@ -90,8 +92,9 @@ def load_language_model(path: Path) -> LanguageModel:
     transformers reads the net's matrices back into float32. Of the tokenizer it leaves out that this family of models
     (`tokenizer.ggml.pre` is smollm) takes every digit alone, which only signs such as ½ show.
     """
-    net = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    with quiet():
+        net = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     digits = InTurn([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
     tokenizer.backend_tokenizer.pre_tokenizer = digits
     return LanguageModel(net, tokenizer)

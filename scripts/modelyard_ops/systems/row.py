@@ -75,8 +75,9 @@ def _together(model: AnyModel) -> Iterator[AnyModel]:
 
 
 def _packages(model: AnyModel) -> list[str]:
-    """The package of the first file that a net is made of, or that a step serves."""
-    assets = model.assets if isinstance(model, Model) else model.files if isinstance(model, PythonModel) else {}
+    """The package of the first file that a net is made of, or that a step serves or writes what it serves from."""
+    written = isinstance(model, Model) or (isinstance(model, PythonModel) and model.write is not None)
+    assets = model.assets if written else model.files if isinstance(model, PythonModel) else {}
     pinned = [asset for asset in assets.values() if isinstance(asset, PinnedAsset)]
     return [str(pinned[0].package)] if pinned else []
 

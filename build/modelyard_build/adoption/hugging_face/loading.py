@@ -6,10 +6,9 @@ fills what a checkpoint lacks with random numbers and goes on.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ import torch
 import transformers
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.utils import logging
 
 from modelyard_build.adoption.checkpoints import read_state
 from modelyard_build.adoption.hugging_face.configs import class_of, read_config, settings_of
 from modelyard_build.errors import AdoptionFailed
+from modelyard_build.quiet_transformers import quiet
 
 # Of a list of weights, in a message.
 _MOST_NAMED = 3
@@ -99,7 +98,7 @@ def _filled(
     cls: type[PreTrainedModel], settings: PretrainedConfig, tensors: dict[str, Tensor], **more: Any
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     try:
-        with _quiet():
+        with quiet():
             model, found = cls.from_pretrained(
                 None,
                 config=settings,
@@ -118,20 +117,6 @@ def _filled(
             "class are not of one model, or of another version of the library."
         ) from error
     return model, found
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps tables of weights and bars off the terminal: what they say is raised."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _takes_pooler(cls: type[PreTrainedModel]) -> bool:
