@@ -95,7 +95,7 @@ async def test_the_task_gives_one_result_an_xray(server: TritonServer, client: C
 
 
 async def test_urgent_requests_overtake_routine_ones(server: TritonServer) -> None:
-    """Under load an urgent X-ray is answered before most of those that came before it; a routine one after them."""
+    """Under load an urgent X-ray is answered before most of those that came before it, and long before a routine."""
     answered: list[str] = []
 
     async def ask(client: AsyncClient, name: str, urgent: bool) -> None:
@@ -109,8 +109,8 @@ async def test_urgent_requests_overtake_routine_ones(server: TritonServer) -> No
         await asyncio.gather(*waiting)
     assert len(answered) == ROUTINE + 2
     assert answered.index("urgent") < ROUTINE / 2
-    # As the last, but for those of its own batch.
-    assert answered.index("routine") > ROUTINE - MAX_BATCH_SIZE
+    # Not all of the others were in the queue when it came.
+    assert answered.index("routine") - answered.index("urgent") > ROUTINE / 4
 
 
 def test_bad_xrays_fail_alone(server: TritonServer) -> None:
