@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -29,15 +27,13 @@ from typing import Any
 from measure.generator import Generator
 from measure.load_generator import Order
 from measure.priority import RAMP_S, Report, Shared, Turn, first_come_first_served, report, share, show
-from measure.progress import progress
-from measure.repositories import linked
-from measure.served import Served, own_configs
-from measure.system import change_configs, parts_of
+from measure.progress import machine, progress
+from measure.rounds import rotated
+from measure.served import Served
+from measure.system import parts_of, served_twice
 from modelyard_build.assets import fetch
 from modelyard_build.errors import BuildError
-from modelyard_build.repository.hardware import hardware
 from modelyard_build.sources import pinned_assets
-from modelyard_server.backend_support.threads import available_cores
 from modelyard_server.errors import ServerError
 
 REPOSITORY = Path(__file__).parents[1] / "model_repository"
@@ -61,13 +57,8 @@ class Benchmark:
 
     def __init__(self, options: argparse.Namespace, folder: Path, stack: ExitStack) -> None:
         self.options = options
-        parts, kind, repository = parts_of(SYSTEM), hardware().name, options.repository
-        models = (SYSTEM, *parts.steps)
-        plain = linked(repository, models, folder / "plain")
-        change_configs(repository, parts.steps, kind, plain, first_come_first_served)
-        own = linked(repository, models, folder / "own")
-        self.levels = stack.enter_context(Served(own, SYSTEM, own_configs(own)))
-        self.plain = stack.enter_context(Served(plain, SYSTEM))
+        parts = parts_of(SYSTEM)
+        self.levels, self.plain = served_twice(parts, options.repository, first_come_first_served, folder, stack)
         self.urgent, self.routine = (stack.enter_context(Generator()) for _ in range(2))
         inputs = parts.ensemble.examples(fetch(pinned_assets(parts.ensemble), print), ITEMS)
         rows = [{name: array[at : at + 1] for name, array in inputs.items()} for at in range(ITEMS)]
@@ -90,9 +81,7 @@ class Benchmark:
             "plain": partial(self._shared, self.plain),
             "alone": lambda: self.urgent.play(self._urgent_order(self.levels)),
         }
-        order = deque(parts)
-        order.rotate(-number)
-        return Turn(**{name: parts[name]() for name in order})
+        return Turn(**{name: parts[name]() for name in rotated(parts, number)})
 
     def _shared(self, server: Served) -> Shared:
         seconds = self.options.seconds + RAMP_S
@@ -107,7 +96,7 @@ def main() -> None:
     """Measures and prints."""
     options = parse()
     print(
-        f"{hardware().name}, {available_cores()} cores, load average {os.getloadavg()[0]:.1f}, {options.routine} "
+        f"{machine()}, {options.routine} "
         f"routine clients, {options.urgent:g} urgent requests/s, {options.rounds} rounds, interleaved",
         file=sys.stderr,
     )

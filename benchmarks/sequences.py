@@ -16,17 +16,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
-from collections import defaultdict, deque
+from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from measure.load_generator import Round
-from measure.progress import progress
+from measure.progress import machine, progress
 from measure.repositories import linked
+from measure.rounds import rotated
 from measure.sequenced_systems import SYSTEMS
 from measure.sequences import Memory, OwnSequences, Row, endings, memory, row, table
 from measure.served import Served, own_configs
@@ -36,7 +36,6 @@ from modelyard_build.model import composing
 from modelyard_build.models import find
 from modelyard_build.repository.hardware import hardware
 from modelyard_build.sources import pinned_assets
-from modelyard_server.backend_support.threads import available_cores
 from modelyard_server.errors import ServerError
 
 REPOSITORY = Path(__file__).parents[1] / "model_repository"
@@ -86,9 +85,7 @@ class Benchmark:
         held: dict[int, Memory] = {}
         for number in range(self.options.rounds + 1):
             progress(f"{self.options.system}: round {number} of {self.options.rounds}")
-            order = deque(self.counts)
-            order.rotate(-number)
-            for count in order:
+            for count in rotated(self.counts, number):
                 played = self._served(count, held)
                 rate = self.own[count].rate(self.options.seconds)
                 if number:
@@ -112,8 +109,7 @@ def main() -> None:
     """Measures and prints."""
     options = parse()
     print(
-        f"{hardware().name}, {available_cores()} cores, load average {os.getloadavg()[0]:.1f}, "
-        f"{options.rounds} rounds, interleaved",
+        f"{machine()}, {options.rounds} rounds, interleaved",
         file=sys.stderr,
     )
     try:

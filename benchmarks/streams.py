@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+from measure.progress import machine
 from measure.repositories import linked
 from measure.served import Tensors
 from measure.streaming_systems import SYSTEMS
@@ -33,7 +33,6 @@ from modelyard_build.models import find
 from modelyard_build.repository import layout
 from modelyard_build.repository.hardware import hardware
 from modelyard_client.errors import ClientError
-from modelyard_server.backend_support.threads import available_cores
 from modelyard_server.errors import ServerError
 from modelyard_server.process import ServerOptions, TritonServer, free_ports
 
@@ -83,7 +82,7 @@ def main() -> None:
     options = parse()
     system = SYSTEMS[options.system]
     print(
-        f"{hardware().name}, {available_cores()} cores, load average {os.getloadavg()[0]:.1f}, {options.rounds} rounds "
+        f"{machine()}, {options.rounds} rounds "
         f"of each number of clients, interleaved, size {options.size or system.size}",
         file=sys.stderr,
     )

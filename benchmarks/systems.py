@@ -20,28 +20,26 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
-from collections import deque
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 from measure.overhead import Load
-from measure.progress import progress
-from measure.repositories import linked
-from measure.served import Served, Tensors, own_configs
+from measure.progress import machine, progress
+from measure.rounds import rotated
+from measure.served import Tensors
 from measure.system import (
     InProcess,
     Parts,
     Report,
     Turn,
     alike,
-    change_configs,
     parts_of,
     report,
     served_candidate,
+    served_twice,
     show,
     without_batching,
 )
@@ -82,14 +80,9 @@ class Benchmark:
 
     def __init__(self, parts: Parts, options: argparse.Namespace, folder: Path, stack: ExitStack) -> None:
         self.parts, self.options = parts, options
-        name, kind, models = parts.ensemble.name, hardware().name, (parts.ensemble.name, *parts.steps)
         repository = options.repository
-        self.candidate = served_candidate(repository, parts.net, kind)
-        plain = linked(repository, models, folder / "plain")
-        change_configs(repository, parts.steps, kind, plain, without_batching)
-        own = linked(repository, models, folder / "own")
-        self.batched = stack.enter_context(Served(own, name, own_configs(own)))
-        self.unbatched = stack.enter_context(Served(plain, name))
+        self.candidate = served_candidate(repository, parts.net, hardware().name)
+        self.batched, self.unbatched = served_twice(parts, repository, without_batching, folder, stack)
         rows, given = self._items()
         self.requests = [self.batched.store_request(row, folder / f"{number}") for number, row in enumerate(rows)]
         self.in_process = InProcess(self.candidate, repository, parts.net, given)
@@ -114,11 +107,9 @@ class Benchmark:
             "unbatched": (self.unbatched, self.saturation),
             "usual": (self.batched, self.operating_point),
         }
-        order = deque([*loads, "own"])
-        order.rotate(-number)
         done: dict[str, Load] = {}
         own = 0.0
-        for name in order:
+        for name in rotated([*loads, "own"], number):
             if name == "own":
                 own = self.in_process.throughput(seconds)
             else:
@@ -150,8 +141,7 @@ def main() -> None:
     for name in [] if options.systems else sorted(set(SYSTEMS) - set(built)):
         print(f"{name} is left out: run `modelyard build {name} --targets all` first", file=sys.stderr)
     print(
-        f"{hardware().name}, {available_cores()} cores, load average {os.getloadavg()[0]:.1f}, "
-        f"{options.rounds} rounds, interleaved",
+        f"{machine()}, {options.rounds} rounds, interleaved",
         file=sys.stderr,
     )
     reports = []

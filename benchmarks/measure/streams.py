@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from measure.intervals import Interval, mean_interval, ratio_interval
+from measure.rounds import rotated
 from measure.served import Tensors
 from modelyard_build.model import Array
 from modelyard_client import Client
@@ -123,8 +124,7 @@ def turns(
     """
     found: list[list[Turn]] = [[] for _ in clients]
     for number in range(count + 1):
-        for position in range(len(clients)):
-            place = (position + number) % len(clients)
+        for place in rotated(range(len(clients)), number):
             requests = asked(clients[place])
             before = own(requests) if number % 2 else None
             play_ = served(requests)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from google.protobuf import text_format
 
 from measure.intervals import Interval, ratio_interval
 from measure.overhead import Load, cores_left
-from measure.repositories import newest
-from measure.served import Tensors
+from measure.repositories import linked, newest, stated_config
+from measure.served import Served, Tensors, own_configs
 from modelyard_build.model import Ensemble, Model
 from modelyard_build.models import find
 from modelyard_build.repository import config, layout
+from modelyard_build.repository.hardware import hardware
 from modelyard_build.repository.model_config import model_config_pb2
 from modelyard_build.targets import here, target_of
 from modelyard_build.targets.target import Candidate, Run
@@ -85,13 +87,30 @@ def change_configs(
         source, own = repository / name, folder / name
         own.unlink()
         own.mkdir()
-        tuned = source / layout.CONFIGS / f"{config_name}.pbtxt"
-        stated = config.read(tuned if tuned.is_file() else source / layout.FILENAME)
+        stated = stated_config(repository, name, config_name)
         change(stated)
         (own / layout.FILENAME).write_text(text_format.MessageToString(stated))
         for path in source.iterdir():
             if path.name not in (layout.FILENAME, layout.CONFIGS):
                 (own / path.name).symlink_to(path.resolve())
+
+
+def served_twice(
+    parts: Parts,
+    repository: Path,
+    change: Callable[[model_config_pb2.ModelConfig], None],
+    folder: Path,
+    stack: ExitStack,
+) -> tuple[Served, Served]:
+    """An ensemble behind two servers: with its configs as they are, and with those of its steps changed.
+
+    Raises:
+        ServerError: something is not built, or a server does not start.
+    """
+    name, models = parts.ensemble.name, (parts.ensemble.name, *parts.steps)
+    own, changed = (linked(repository, models, folder / kind) for kind in ("own", "changed"))
+    change_configs(repository, parts.steps, hardware().name, changed, change)
+    return stack.enter_context(Served(own, name, own_configs(own))), stack.enter_context(Served(changed, name))
 
 
 def alike(rows: Sequence[Tensors], steps: Sequence[Tensors], net: Model) -> tuple[list[Tensors], list[Tensors]]:
