@@ -23,6 +23,7 @@ from modelyard_server.process import TritonServer
 from support.client_models import write_client_models
 from support.clients import Kind, open_client, url_of
 from support.triton import eventually, options_on_free_ports
+from support.vanishing import memory
 
 pytestmark = pytest.mark.live
 
@@ -96,12 +97,6 @@ def vanish(server: TritonServer) -> None:
         for _ in range(200):
             assert process.stdout.readline() == b"begun\n"
         process.kill()
-
-
-def memory(server: TritonServer) -> float:
-    """MiB of the server and of the processes of its models."""
-    processes = psutil.Process(server.state.pid).children(recursive=True)
-    return float(sum(process.memory_info().rss for process in processes)) / 2**20
 
 
 def test_200_clients_vanish_in_mid_stream(server: TritonServer) -> None:

@@ -79,6 +79,27 @@ def memory(server: TritonServer) -> float:
     return float(sum(process.memory_info().rss for process in processes(server))) / 2**20
 
 
+def levels_off(server: TritonServer, wave: Callable[[], None], most: float) -> bool:
+    """Whether memory stops growing, though clients come and go: two waves in a row bring less than so much together.
+
+    What an allocator took for the first waves stays taken, how much of it is a matter of chance; what is not given
+    back grows with each wave, without end.
+
+    Args:
+        server: is measured with the processes of its models.
+        wave: clients that are gone, and of whom nothing is being worked at, when it returns.
+        most: MiB, less than two waves would leave.
+    """
+    sizes: list[float] = []
+    for _ in range(12):
+        wave()
+        sizes.append(memory(server))
+        if len(sizes) > 2 and sizes[-1] - sizes[-3] < most:
+            return True
+    print(f"MiB after each wave: {' '.join(f'{size:.0f}' for size in sizes)}")
+    return False
+
+
 def work(server: TritonServer) -> float:
     """Cores that they use now, all together."""
 

@@ -22,7 +22,7 @@ from modelyard_ops.building import server_on_free_ports
 from modelyard_server.process import TritonServer
 from support.small_chat import CONTEXT, TOKEN_BYTES, write_small_chat
 from support.triton import eventually
-from support.vanishing import IDLE, doomed_clients, killed_in_mid_stream, memory, pending, work
+from support.vanishing import IDLE, doomed_clients, killed_in_mid_stream, levels_off, pending, work
 
 pytestmark = pytest.mark.live
 
@@ -222,14 +222,13 @@ def test_clients_that_vanish_leave_nothing(impatient: Client, server: TritonServ
         with closing(long_answer(impatient, number)) as stream, suppress(ServerBusy):
             next(stream)
 
-    sizes = []
-    for _ in range(2):
+    def wave() -> None:
         with ThreadPoolExecutor(20) as threads:
-            list(threads.map(vanish, range(60)))
+            list(threads.map(vanish, range(30)))
         assert eventually(lambda: not pending(server))
         assert Chat(impatient).complete(HELLO, max_tokens=1, temperature=0).completion_tokens == 1
-        sizes.append(memory(server))
-    assert sizes[1] - sizes[0] < 32
+
+    assert levels_off(server, wave, most=32)
 
 
 async def test_the_async_task_answers_the_same(server: TritonServer, client: Client) -> None:
@@ -272,16 +271,15 @@ def test_200_clients_of_killed_processes_leave_nothing(tmp_path: Path) -> None:
         }
         for number in range(count)
     ]
-    sizes = []
-    with server_on_free_ports(repository) as running:
-        url = f"grpc://{running.grpc_url}"
-        with Client(url, deadline=120) as client:
-            for _ in range(4):
-                with doomed_clients(url, CHAT.name, asked):
-                    assert Chat(client).complete(HELLO, max_tokens=4, temperature=0).completion_tokens == 4
-                assert eventually(lambda: not pending(running))
-                assert eventually(lambda: work(running) < IDLE)
-                sizes.append(memory(running))
     # The cache keeps the keys and values of what was said, as long as it has room: of two waves at most so many MiB.
     kept = 2 * count * CONTEXT * TOKEN_BYTES / 2**20
-    assert sizes[3] - sizes[1] < kept + 48
+    with server_on_free_ports(repository) as running:
+        url = f"grpc://{running.grpc_url}"
+
+        def wave() -> None:
+            with Client(url, deadline=120) as client, doomed_clients(url, CHAT.name, asked):
+                assert Chat(client).complete(HELLO, max_tokens=4, temperature=0).completion_tokens == 4
+            assert eventually(lambda: not pending(running))
+            assert eventually(lambda: work(running) < IDLE)
+
+        assert levels_off(running, wave, most=kept + 48)

@@ -28,7 +28,7 @@ from support.candidates import declare_only
 from support.silent import Silent
 from support.small_generator import EVALUATED, SIDE, declare, write_small_progan
 from support.triton import eventually
-from support.vanishing import IDLE, doomed_clients, killed_in_mid_stream, memory, pending, work
+from support.vanishing import IDLE, doomed_clients, killed_in_mid_stream, levels_off, pending, work
 
 pytestmark = pytest.mark.live
 
@@ -182,14 +182,12 @@ def test_clients_that_vanish_leave_nothing_behind(server: TritonServer, client: 
         with Client(f"grpc://{server.grpc_url}", retry=patient) as own:
             assert next(ImageGenerator(own).generate(seed=number, count=1000)).seed == number
 
-    sizes = []
-    for _ in range(2):
+    def wave() -> None:
         with ThreadPoolExecutor(32) as threads:
             list(threads.map(vanish, range(200)))
         settled(lambda: calls(server))
-        sizes.append(memory(server))
-    # What the first round took stays taken; the second one takes no more.
-    assert sizes[1] - sizes[0] < 20
+
+    assert levels_off(server, wave, most=20)
     with contextlib.ExitStack() as stack:
         streams = [
             stack.enter_context(contextlib.closing(ImageGenerator(client).generate(seed=number, count=1000)))
@@ -236,12 +234,12 @@ def test_a_killed_server_is_told_in_mid_stream(server: TritonServer) -> None:
 @pytest.mark.slow
 def test_200_clients_of_killed_processes_leave_nothing(server: TritonServer, client: Client) -> None:
     """50 at a time, in mid-stream: another gets its images beside them, then no work is left; memory does not grow."""
-    url, sizes = f"grpc://{server.grpc_url}", []
-    for _ in range(4):
+    url = f"grpc://{server.grpc_url}"
+
+    def wave() -> None:
         with doomed_clients(url, GENERATOR, [{"seed": seed, "count": 1000} for seed in range(50)]):
             assert len(made(client, seed=99, count=2)) == 2
         assert eventually(lambda: not pending(server))
         assert eventually(lambda: work(server) < IDLE)
-        sizes.append(memory(server))
-    # What the first waves took stays taken.
-    assert sizes[3] - sizes[1] < 20
+
+    assert levels_off(server, wave, most=20)
