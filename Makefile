@@ -43,9 +43,10 @@ lint: $(STAMP)
 	@$(BIN)/modelyard lint
 
 # Two workers: a test that waits for its server leaves the cores to the other. What measures has the machine to itself.
+# The files in the order of collection, the longest first; xdist would put those with the most tests first.
 MEASURING := tests/live/test_perf_live.py tests/live/test_serving_overhead.py
 test: lint
-	@$(BIN)/pytest -n 2 --dist loadfile $(MEASURING:%=--ignore=%)
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(MEASURING:%=--ignore=%)
 	@$(BIN)/pytest $(MEASURING)
 
 test-slow: $(STAMP)

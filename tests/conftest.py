@@ -17,3 +17,8 @@ def serve() -> Iterator[Callable[[Path], TritonServer]]:
     """Starts an embedded Triton over a repository, on free ports, every model ready; all stop with the module."""
     with ExitStack() as stack:
         yield lambda repository: stack.enter_context(TritonServer(options_on_free_ports(repository)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs on the embedded Triton comes first: these files are the longest, and none should be left to the end."""
+    items.sort(key=lambda item: item.get_closest_marker("live") is None)
