@@ -11,6 +11,12 @@ from modelyard_server.launch import ServerOptions, asks_for_gpu, compose_backend
 from support.triton import write_model
 
 
+@pytest.fixture(autouse=True)
+def visible_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever other tests or this machine have hidden."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+
+
 def hidden(repository: Path, config_name: str | None = None, gpus: bool | None = None) -> bool:
     """Whether GPUs are hidden from a server of this repository."""
     options = ServerOptions(repository, config_name=config_name, gpus=gpus)
@@ -18,16 +24,14 @@ def hidden(repository: Path, config_name: str | None = None, gpus: bool | None =
     return environment.get("CUDA_VISIBLE_DEVICES") == ""
 
 
-def test_gpus_are_hidden_from_a_runtime_that_cannot_use_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_hidden_from_a_runtime_that_cannot_use_them(tmp_path: Path) -> None:
     """With the CPU build of ONNX Runtime, KIND_AUTO must mean the CPU also on a machine with a GPU."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     write_model(tmp_path, "identity")
     assert hidden(tmp_path)
 
 
-def test_gpus_are_seen_where_a_config_asks_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_seen_where_a_config_asks_for_one(tmp_path: Path) -> None:
     """A plan's model, served or under the chosen config name, makes the GPUs visible."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     folder = write_model(tmp_path, "encoder")
     (folder / "configs").mkdir()
     (folder / "configs" / "h100.pbtxt").write_text('backend: "tensorrt"')
@@ -35,9 +39,8 @@ def test_gpus_are_seen_where_a_config_asks_for_one(tmp_path: Path, monkeypatch: 
     assert not hidden(tmp_path, config_name="h100")
 
 
-def test_what_is_asked_for_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_asked_for_wins(tmp_path: Path) -> None:
     """GPUs that are not to be used are hidden though a config asks for one; those that are, are seen."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     folder = write_model(tmp_path, "encoder")
     assert not hidden(tmp_path, gpus=True)
     (folder / "config.pbtxt").write_text('backend: "tensorrt"')

@@ -14,7 +14,7 @@ from modelyard_build.models.chat import CHAT
 from modelyard_build.nets.smollm2 import LanguageModel, load_language_model
 
 CONFIG = Path(__file__).parents[2] / "model_repository" / "chat" / "config.pbtxt"
-HIDDEN, INNER, HEADS, KEY_HEADS, LAYERS, CONTEXT = 64, 96, 2, 1, 2, 512
+HIDDEN, INNER, HEADS, KEY_HEADS, LAYERS, CONTEXT = 64, 96, 2, 1, 2, 8192
 # A token's keys and values in the cache, in float32.
 TOKEN_BYTES = 2 * LAYERS * KEY_HEADS * HIDDEN // HEADS * 4
 END = "<|im_end|>"
