@@ -15,7 +15,7 @@ help:
 	@echo "make demo   build and verify two text systems, serve them, send real texts, measure, stop"
 	@echo "make systems   build, verify, serve and ask every system, and print one table (half an hour on two cores)"
 	@echo "make test   everything that must pass: lint, types, import contracts, tests on the embedded Triton"
-	@echo "make test-slow   the tests that take minutes or gigabytes: real weights, 24 architectures, a graph over 2 GB"
+	@echo "make test-slow   the tests that take minutes or gigabytes: real weights, 25 architectures, a graph over 2 GB"
 	@echo "make lint   ruff, mypy, the import contracts, and modelyard lint on our own model_repository/"
 	@echo "make lint-mutations   thousands of broken configs before modelyard lint and the embedded Triton: they must agree"
 	@echo "make bench  the benchmarks, each beside its limit"

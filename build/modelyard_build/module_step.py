@@ -34,18 +34,21 @@ def as_it_is(
     places: Mapping[str, str],
     batch: Mapping[str, int] | None = None,
     numbers: Sequence[str] = (),
+    arguments: Callable[[nn.Module], Mapping[str, Any]] | None = None,
 ) -> PythonModel:
     """Declares a model as a step that runs its module, in place of an artefact made of it.
 
     Args:
         model: the declaration that an export would take.
         module: "decoder:Decoder": one of `sources` as Python imports it, and what in it is the module, or makes it when
-            it is called without arguments.
+            it is called with `arguments`.
         sources: the module's own Python files, by path below the folder that they are imported from.
         original: the module with its weights as its author wrote it; its state is what is served.
         places: where each output stands in what it returns: nothing for the tensor itself, states[1], logits.
         batch: the dimension that is the batch, for outputs in which it is not the first.
         numbers: the inputs that have one number for each item, and are declared as rows of one.
+        arguments: those that make the module `original` again, its weights apart; what JSON holds. None: there are
+            none.
 
     Raises:
         BrokenDeclaration: the model has no batch dimension.
@@ -60,7 +63,7 @@ def as_it_is(
             for tensor in model.outputs
         ],
     }
-    served = _Served(model, original, description)
+    served = _Served(model, original, description, arguments)
     return PythonModel(
         name=model.name,
         summary=model.summary,
@@ -89,6 +92,7 @@ class _Served:
     model: Model
     original: Callable[[Mapping[str, Path]], nn.Module]
     description: Mapping[str, Any]
+    arguments: Callable[[nn.Module], Mapping[str, Any]] | None
 
     def examples(self, files: Mapping[str, Path], batch: int) -> Arrays:
         """Of the usual size."""
@@ -120,9 +124,11 @@ class _Served:
         from safetensors.torch import save_file
 
         # Whatever the weights came as, tensors alone are served; a copy each, because two of them may be one.
-        state = {name: tensor.clone().contiguous() for name, tensor in self.original(files).state_dict().items()}
+        module = self.original(files)
+        state = {name: tensor.clone().contiguous() for name, tensor in module.state_dict().items()}
         save_file(state, folder / WEIGHTS)
-        (folder / DESCRIPTION).write_text(json.dumps(self.description, indent=1) + "\n")
+        made = {"arguments": self.arguments(module)} if self.arguments else {}
+        (folder / DESCRIPTION).write_text(json.dumps({**self.description, **made}, indent=1) + "\n")
 
     def _axes(self) -> list[Axis]:
         dims = {dim.name: dim for tensor in self.model.inputs for dim in tensor.dims if isinstance(dim, Axis)}

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
-from safetensors.numpy import load_file
+import torch
+from safetensors.torch import load_file
+from torch import nn
 
-from modelyard_build.adoption import fallback
-from modelyard_build.adoption.inspection import inspect
+from modelyard_build.adoption.hugging_face import serving
 from modelyard_build.adoption.origin import Draw, Limit, Wish
 from modelyard_build.adoption.origins import python_file
 from modelyard_build.assets import fetch
-from modelyard_build.errors import AdoptionFailed
-from modelyard_build.model import PythonModel
-from support import greedy_decoder
+from modelyard_build.model import Axis, PythonModel
+from modelyard_build.steps import hugging_face_module
+from modelyard_build.steps.hugging_face_module import SentenceEncoder, dense
+from support import greedy_decoder, hugging_face, longformer
 
 
 def wish(folder: Path) -> Wish:
@@ -34,25 +32,11 @@ def wish(folder: Path) -> Wish:
     )
 
 
-def read(path: Path) -> Any:
-    """The declaration, as Python imports it."""
-    specification = importlib.util.spec_from_file_location("declared_decoder", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
 def test_the_declaration_publishes_the_users_files_and_their_state(tmp_path: Path) -> None:
     """It reads as one of an export, ends in the step, and gives what `modelyard build` needs."""
     wanted = wish(greedy_decoder.write(tmp_path / "user"))
     opened = python_file.ORIGIN.open(wanted)
-    inspected = inspect(opened, lambda line: None)
-    path = tmp_path / "decoder.py"
-    path.write_text(fallback.render(wanted, opened, inspected))
-    np.savez(path.with_suffix(".npz"), **inspected.example)
-    (model,) = read(path).MODELS
+    model = longformer.read(wanted, opened, tmp_path)
     assert isinstance(model, PythonModel)
     assert set(model.files) == {"source/greedy_decoder.py", "source/vocabulary.py"}
     files = fetch(model.assets, print)
@@ -72,10 +56,42 @@ def test_the_declaration_publishes_the_users_files_and_their_state(tmp_path: Pat
     assert answers["score"].shape == (3, 1)
 
 
-def test_what_is_no_python_file_cannot_be_served_as_it_is(tmp_path: Path) -> None:
-    """There would be nothing to publish that makes the module; the message says what to write."""
-    wanted = wish(greedy_decoder.write(tmp_path / "user"))
-    opened = python_file.ORIGIN.open(wanted)
-    inspected = inspect(opened, lambda line: None)
-    with pytest.raises(AdoptionFailed, match=r"some/folder cannot be exported; .*--from net\.py:Net"):
-        fallback.render(replace(wanted, origin="some/folder"), opened, inspected)
+def test_a_model_of_transformers_is_made_again_of_its_settings(tmp_path: Path) -> None:
+    """The step's own file makes the class with all its settings; the weights fit it, and it answers as transformers."""
+    model = longformer.declare(tmp_path)
+    assert set(model.files) == {"source/hugging_face_module.py"}
+    ((axis,),) = {tensor.dims for tensor in model.inputs}
+    # PyTorch takes what a trace would have fixed at one size.
+    assert isinstance(axis, Axis)
+    assert (axis.min, axis.max) == (1, 80)
+    inputs = longformer.tokens(3, 21)
+    made = made_again(model, tmp_path)
+    with torch.inference_mode():
+        answer = made(**{name: torch.from_numpy(array) for name, array in inputs.items()})["logits"].numpy()
+    np.testing.assert_allclose(answer, longformer.logits(tmp_path, inputs), atol=1e-6)
+
+
+def test_a_sentence_encoder_is_made_again_with_its_layers(tmp_path: Path) -> None:
+    """Pooling, a dense layer and unit length; the encoder has no pooler where the folder has none."""
+    bert = hugging_face.random_model("bert")
+    encoder = type(bert)(bert.config, add_pooling_layer=False)
+    layers = [dense(96, 48, "GELU", bias=False), dense(48, 16, "Tanh", bias=True)]
+    own = SentenceEncoder(encoder, ["cls", "mean"], layers, normalise=True).eval()
+    arguments = json.loads(json.dumps(serving.arguments_of(own)))
+    made = hugging_face_module.make(**arguments).eval()
+    made.load_state_dict(own.state_dict())
+    inputs = {"input_ids": torch.arange(3, 13)[None], "attention_mask": torch.ones(1, 10, dtype=torch.int64)}
+    with torch.inference_mode():
+        found, expected = made(**inputs)["embedding"], own(**inputs)["embedding"]
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-6)
+
+
+def made_again(model: PythonModel, folder: Path) -> nn.Module:
+    """Out of what a version holds."""
+    assert model.write is not None
+    model.write(fetch(model.assets, print), folder)
+    description = json.loads((folder / "module.json").read_text())
+    assert description["module"] == "hugging_face_module:make"
+    made = hugging_face_module.make(**description["arguments"]).eval()
+    made.load_state_dict(load_file(folder / "weights.safetensors"))
+    return made

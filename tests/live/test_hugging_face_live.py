@@ -140,8 +140,9 @@ def table(everything: Everything) -> str:
     rows = [f"{'architecture':31}{'parameters':>11}  {'error in floors':>15}  {'new':>5}  {'build':>6}  axes"]
     for name, one in everything.adopted.items():
         manifest = everything.manifest(name)
-        floors = [output["max_error_in_floors"] for output in manifest.get("verification", {}).get("grpc", {}).values()]
-        worst = f"{max(floors):.2f}" if floors else "not built"
+        proven = manifest.get("verification", {})
+        floors = [output["max_error_in_floors"] for output in proven.get("grpc", {}).values()]
+        worst = f"{max(floors):.2f}" if floors else "no graph" if proven else "not built"
         seconds = sum(manifest.get("seconds", {}).values())
         axes = ", ".join(dict.fromkeys(re.findall(r"\b(\w+ \d+ to \d+)", one.said.partition("\nbatch")[0])))
         rows.append(f"{name:31}{one.parameters:11,}  {worst:>15}  {one.seconds:5.0f}  {seconds:6.1f}  {axes or 'none'}")

@@ -20,7 +20,7 @@ from modelyard_build.model import Arrays
 from modelyard_build.repository import manifest
 from modelyard_server.log import read_log
 from modelyard_server.process import TritonServer
-from support import greedy_decoder
+from support import greedy_decoder, longformer
 from support.backend_behaviour import Runs
 from support.candidates import build, declare_only
 from support.greedy_decoder import EXITS, PRINTED, RAISES
@@ -50,7 +50,7 @@ def repository(user: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a real build publishes, proven through a Triton of its own."""
     folder = tmp_path_factory.mktemp("repository")
     with pytest.MonkeyPatch.context() as patch:
-        declare_only(patch, greedy_decoder.declare(user))
+        declare_only(patch, greedy_decoder.declare(user), longformer.declare(user / longformer.NAME))
         build(folder)
     write_halves(folder / "halves")
     return folder
@@ -163,6 +163,15 @@ def test_prints_go_to_the_log(client: Any, triton: TritonServer) -> None:
     ask(client, [[PRINTED, 1]])
     assert eventually(lambda: "decoder_0_0: in two lines" in read_log(triton.log_path))
     assert "decoder_0_0: a printed token came" in read_log(triton.log_path)
+
+
+@pytest.mark.parametrize("length", [3, 21, 80])
+def test_a_model_of_transformers_answers_as_there(client: Any, user: Path, length: int) -> None:
+    """No graph holds it: its class and settings are what is published, and every length is served."""
+    inputs = longformer.tokens(3, length)
+    answer = client.infer(longformer.NAME, [infer_input(name, array, "INT64") for name, array in inputs.items()])
+    wanted = longformer.logits(user / longformer.NAME, inputs)
+    np.testing.assert_allclose(answer.as_numpy("logits"), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,12 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         {**SMALL_TEXT, "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16,
          "norm_rel_ebd": "layer_norm", "share_att_key": True, "position_biased_input": False},
     ),
+    # Decides by the values of its mask: no graph holds it.
+    "longformer": Architecture(
+        "LongformerForSequenceClassification",
+        "LongformerConfig",
+        {**SMALL_TEXT, "attention_window": 16, "max_position_embeddings": 82, "pad_token_id": 1},
+    ),
     "gpt2": Architecture(
         "GPT2LMHeadModel", "GPT2Config", {"n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": 300}
     ),

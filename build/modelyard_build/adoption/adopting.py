@@ -76,9 +76,9 @@ def _text(wish: Wish, opened: Opened, tried: Trial) -> str:
     """The declaration; of what no graph can hold, one that serves the module as it is."""
     if not tried.refused:
         return declaration.render(wish, opened, tried.inspected)
-    if not opened.entry:
+    if not opened.as_it_is:
         raise AdoptionFailed(tried.refused)
-    return fallback.render(replace(wish, origin=opened.entry), opened, tried.inspected)
+    return fallback.render(wish, opened, opened.as_it_is, tried.inspected)
 
 
 def _origin(wish: Wish) -> Origin:

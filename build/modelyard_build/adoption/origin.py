@@ -74,6 +74,21 @@ class Wish:
 
 
 @dataclass(frozen=True)
+class AsItIs:
+    """The end of a declaration that serves a module in place of a graph of it; see `module_step`.
+
+    Attributes:
+        imported: the import that it needs, a line of Python.
+        call: what makes a step of MODEL, `original` and PLACES.
+        arguments: further ones, lines of Python.
+    """
+
+    imported: str
+    call: str
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Opened:
     """A module that runs, one example for it, and how a declaration is to make it again.
 
@@ -90,7 +105,7 @@ class Opened:
         graph: the asset that is the ONNX graph itself, where nothing is to be exported; empty otherwise.
         example_asset: the asset that holds the example, where it is the user's own file of real inputs; empty where it
             was drawn.
-        entry: "/path/net.py:Net", where calling that makes the module.
+        as_it_is: how it is served where it cannot be exported; None where there is no way.
         notes: what a person is to know of it, a sentence each.
         inspected: what it takes and answers, where the origin itself knows it.
         labels: of a classifier's outputs, by output name: the name of each element along the last dimension.
@@ -107,7 +122,7 @@ class Opened:
     output_names: tuple[str, ...] = ()
     graph: str = ""
     example_asset: str = ""
-    entry: str = ""
+    as_it_is: AsItIs | None = None
     notes: tuple[str, ...] = ()
     inspected: Inspected | None = None
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

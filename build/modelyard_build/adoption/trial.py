@@ -59,7 +59,7 @@ class Trial:
     """What became of it.
 
     Attributes:
-        inspected: what is declared now: axes may be narrower.
+        inspected: what is declared now: axes may be narrower for a graph; what cannot be exported keeps its own.
         refused: why it cannot be exported; empty where it can.
     """
 
@@ -80,6 +80,7 @@ def attempt(wish: Wish, opened: Opened, inspected: Inspected, report: Callable[[
         AdoptionFailed: the declared module cannot be verified, or the graph computes something else than PyTorch.
     """
     notes: list[str] = []
+    own = inspected
     for _ in range(_MOST_ROUNDS):
         current = replace(inspected, notes=(*inspected.notes, *notes))
         beside = {} if opened.example_asset else small(current.example)
@@ -92,8 +93,8 @@ def attempt(wish: Wish, opened: Opened, inspected: Inspected, report: Callable[[
                 opened = _limited(opened, current, error)
                 inspected = inspect(opened, report)
             except ExportFailed as error:
-                return Trial(current, str(error))
-    return Trial(current, f"{wish.name}: each trial export fixes another size: {'; '.join(notes)}")
+                return Trial(own, str(error))
+    return Trial(own, f"{wish.name}: each trial export fixes another size: {'; '.join(notes)}")
 
 
 @contextlib.contextmanager

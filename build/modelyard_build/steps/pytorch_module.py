@@ -3,7 +3,7 @@
 The version folder holds the module's own files and `module.json`, which says how it is made and what it takes:
 
 - `module`: "decoder:Decoder", a file below `source/` as Python imports it, and what in it is the module, or makes it
-  when it is called. Its state is read out of `weights.safetensors`.
+  when it is called, with `arguments` if there are any. Its state is read out of `weights.safetensors`.
 - `inputs`, `outputs`: see `Tensor` and `Output`. Inputs go to `forward` by name.
 
 Reads from config.pbtxt's `parameters`, as Triton's pytorch backend does:
@@ -170,7 +170,8 @@ class TritonPythonModel:
         set_threads(config)
         self.log = Log(args["model_instance_name"])
         with self._printing():
-            self.module = load(self.folder, description["module"]).float().eval().to(self.device)
+            made = load(self.folder, description["module"], **description.get("arguments", {}))
+            self.module = made.float().eval().to(self.device)
         self.seconds_per_request = 0.0
         pb_utils.Logger.log_info(f"{args['model_instance_name']}: torch {torch.__version__} on {self.device}")
 
@@ -321,18 +322,19 @@ def _check_config(role: str, tensors: Sequence[Tensor], config: Sequence[Mapping
         )
 
 
-def load(folder: Path, module: str) -> torch.nn.Module:
+def load(folder: Path, module: str, **arguments: Any) -> torch.nn.Module:
     """Makes a version's module and fills in its weights.
 
     Args:
         folder: the version.
         module: "decoder:Decoder".
+        arguments: of what makes it.
 
     Raises:
         LoadError: what was made is no module, a package is missing, or the weights are not the module's.
     """
     try:
-        made = make(folder / "source", *module.split(":"))
+        made = make(folder / "source", module, **arguments)
     except RAISED as error:
         missing = (
             f" Install it where this model runs: {sys.executable} -m pip install {error.name}"
@@ -347,12 +349,13 @@ def load(folder: Path, module: str) -> torch.nn.Module:
     return made
 
 
-def make(source: Path, file: str, name: str) -> torch.nn.Module:
+def make(source: Path, module: str, **arguments: Any) -> torch.nn.Module:
     """Imports a user's file, which may import what lies beside it, and makes the module. Nothing is written there."""
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(source))
+    file, name = module.split(":")
     found = getattr(importlib.import_module(file), name)
-    made = found if isinstance(found, torch.nn.Module) else found()
+    made = found if isinstance(found, torch.nn.Module) else found(**arguments)
     if not isinstance(made, torch.nn.Module):
         raise LoadError(f"it makes a {type(made).__name__}, expected a torch.nn.Module")
     return made

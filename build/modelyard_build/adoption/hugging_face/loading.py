@@ -1,4 +1,4 @@
-"""A model of the transformers library out of files: its config, its weights, and the outputs that are served.
+"""A model of the transformers library out of files: its config and its weights.
 
 Nothing is looked up by name, no code out of a folder is run, and every weight is accounted for: transformers itself
 fills what a checkpoint lacks with random numbers and goes on.
@@ -25,20 +25,6 @@ from modelyard_build.quiet_transformers import quiet
 
 # Of a list of weights, in a message.
 _MOST_NAMED = 3
-
-
-class Served(nn.Module):
-    """A model that answers with some of its outputs, by name."""
-
-    def __init__(self, model: nn.Module, outputs: Sequence[str]) -> None:
-        super().__init__()
-        self.model = model
-        self.outputs = tuple(outputs)
-
-    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """Each input goes to the model under its own name; the batch is the first dimension of all."""
-        found = self.model(**inputs)
-        return {name: found[name] for name in self.outputs}
 
 
 @dataclass(frozen=True)
@@ -82,7 +68,7 @@ def load(architecture: str, config: Path, *weights: Path) -> Loaded:
     where = f"{cls.__name__} as {config} describes it"
     model, found = _filled(cls, settings, tensors)
     missing = sorted(found["missing_keys"])
-    if missing and _takes_pooler(cls) and all("pooler." in name for name in missing):
+    if missing and takes_pooler(cls) and all("pooler." in name for name in missing):
         # A pooler of random numbers answers nonsense; without one the model keeps its other outputs.
         model, found = _filled(cls, settings, tensors, add_pooling_layer=False)
         missing = sorted(found["missing_keys"])
@@ -119,7 +105,8 @@ def _filled(
     return model, found
 
 
-def _takes_pooler(cls: type[PreTrainedModel]) -> bool:
+def takes_pooler(cls: type[PreTrainedModel]) -> bool:
+    """Whether models of a class are made with a pooling layer or without."""
     return "add_pooling_layer" in inspect.signature(cls.__init__).parameters
 
 

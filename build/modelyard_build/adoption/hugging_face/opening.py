@@ -12,19 +12,22 @@ from transformers import PreTrainedModel
 from modelyard_build.adoption.hugging_face.configs import read_config
 from modelyard_build.adoption.hugging_face.files import CONFIG, Files, hints_of, weights_of
 from modelyard_build.adoption.hugging_face.inputs import LONGEST_SEQUENCE, Input, inputs_of
-from modelyard_build.adoption.hugging_face.loading import Loaded, Served, load
+from modelyard_build.adoption.hugging_face.loading import Loaded, load
 from modelyard_build.adoption.hugging_face.outputs import labels_of, outputs_of
 from modelyard_build.adoption.hugging_face.said import with_said
-from modelyard_build.adoption.hugging_face.sentence_encoder import SentenceEncoder, load_dense
+from modelyard_build.adoption.hugging_face.sentence_encoder import load_dense
 from modelyard_build.adoption.hugging_face.sentences import Layout, has_layout, layout_of
-from modelyard_build.adoption.origin import Opened, Wish
+from modelyard_build.adoption.origin import AsItIs, Opened, Wish
 from modelyard_build.errors import AdoptionFailed
+from modelyard_build.steps.hugging_face_module import SentenceEncoder, Served
 
 # What `--class` may name besides the classes of transformers.
 SENTENCES = "SentenceEncoder"
 EXAMPLE = "example"
 _SENTENCE_INPUTS = ("input_ids", "attention_mask")
-_LOADING = "modelyard_build.adoption.hugging_face.loading"
+_LOAD_MODEL = "from modelyard_build.adoption.hugging_face.loading import load_model"
+_MODULE = "modelyard_build.steps.hugging_face_module"
+_AS_IT_IS = AsItIs("from modelyard_build.adoption.hugging_face import serving", "serving.as_it_is")
 # What protobuf holds in one message.
 _LARGE = 2**31
 _MOST_NAMED = 3
@@ -53,7 +56,8 @@ def _open_plain(files: Files, wish: Wish) -> Opened:
     inputs = with_said(wish, inputs_of(source.model, hints_of(files)))
     outputs = outputs_of(source.model, inputs)
     code = f"""\
-from {_LOADING} import Served, load_model
+{_LOAD_MODEL}
+from {_MODULE} import Served
 
 model = {source.code}
 return Served(model, {_tuple(outputs)}).eval()
@@ -79,12 +83,12 @@ def _open_sentences(files: Files, wish: Wish) -> Opened:
 
 
 def _sentence_code(source: _Source, layout: Layout) -> str:
-    names = "SentenceEncoder, load_dense" if layout.dense else "SentenceEncoder"
+    dense = "from modelyard_build.adoption.hugging_face.sentence_encoder import load_dense\n" if layout.dense else ""
     layers = [f'load_dense(files["dense_{at}"], "{activation}")' for at, (_, activation) in enumerate(layout.dense, 1)]
     more = f", [{', '.join(layers)}]" if layers else ""
     return f"""\
-from {_LOADING} import load_model
-from modelyard_build.adoption.hugging_face.sentence_encoder import {names}
+{_LOAD_MODEL}
+{dense}from {_MODULE} import SentenceEncoder
 
 model = {source.code}
 return SentenceEncoder(model, {_tuple(layout.pooling)}{more}, normalise={layout.normalise}).eval()
@@ -163,6 +167,7 @@ def _opened(
         draws={one.name: one.draw for one in inputs if one.draw},
         limits={one.name: one.limits for one in inputs},
         summary=_summary(source),
+        as_it_is=_AS_IT_IS,
         notes=(*_notes(source), *_pairing(source, inputs)),
         labels=labels or {},
         pinned={name: files.pinned[member] for name, member in assets.items() if member in files.pinned},

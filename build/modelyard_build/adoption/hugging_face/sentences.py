@@ -10,8 +10,8 @@ from torch import nn
 
 from modelyard_build.adoption.hugging_face.configs import read_json
 from modelyard_build.adoption.hugging_face.files import MODULES, Files, weights_of
-from modelyard_build.adoption.hugging_face.sentence_encoder import POOLS
 from modelyard_build.errors import AdoptionFailed
+from modelyard_build.steps.hugging_face_module import POOLS
 
 _POOLING = "1_Pooling/"
 _PREFIX = "pooling_mode_"

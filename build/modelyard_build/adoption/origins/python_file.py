@@ -18,7 +18,7 @@ from modelyard_build.adoption import user_code
 from modelyard_build.adoption.checkpoints import load_weights
 from modelyard_build.adoption.examples import arrays_of, read_example
 from modelyard_build.adoption.input_specs import SPELLING, example_of, limits_of
-from modelyard_build.adoption.origin import Draw, Opened, Origin, Wish
+from modelyard_build.adoption.origin import AsItIs, Draw, Opened, Origin, Wish
 from modelyard_build.adoption.running import apart, in_words
 from modelyard_build.errors import AdoptionFailed
 from modelyard_build.model import Array, Arrays
@@ -55,7 +55,7 @@ def open_file(wish: Wish) -> Opened:
     module = user_code.make(path, name)
     notes = _weights_into(module, wish, path, name)
     example, draws, more = _example(wish, path, module)
-    files = {file.stem if file != path else path.stem: file for file in user_code.files_with(path)}
+    files = {file.stem: file for file in user_code.files_with(path)}
     assets = {**files, **({WEIGHTS: wish.weights.absolute()} if wish.weights else {})}
     if wish.example:
         assets[EXAMPLE] = wish.example.absolute()
@@ -68,9 +68,22 @@ def open_file(wish: Wish) -> Opened:
         limits=limits_of(wish) if not wish.example else {},
         summary=_summary(module, name, path),
         example_asset=EXAMPLE if wish.example else "",
-        entry=f"{path}:{name}",
+        as_it_is=_as_it_is(path, name),
         notes=(*notes, *more),
     )
+
+
+def _as_it_is(path: Path, name: str) -> AsItIs:
+    """Published with its own files, of which one makes the module when it is called."""
+    root, module = user_code.module_name(path)
+    sources = {file.relative_to(root).as_posix(): file for file in user_code.files_with(path)}
+    arguments = (
+        f"module={json.dumps(f'{module}:{name}')},",
+        "sources={",
+        *(f"    {json.dumps(file)}: LocalAsset(Path({json.dumps(str(path))}))," for file, path in sources.items()),
+        "},",
+    )
+    return AsItIs("from modelyard_build import module_step", "module_step.as_it_is", arguments)
 
 
 def _only_module(path: Path) -> str:
