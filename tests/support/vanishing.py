@@ -24,8 +24,9 @@ import numpy as np
 from modelyard_client import AsyncClient
 
 async def take(client, model, request):
+    ranks = {each.name: len(each.shape) for each in (await client.metadata(model)).inputs}
     inputs = {
-        name: np.array([value.encode()], np.object_) if isinstance(value, str) else np.array([value])
+        name: np.array(value.encode("latin-1") if isinstance(value, str) else value, ndmin=ranks[name])
         for name, value in request.items()
     }
     has_begun = False
@@ -46,13 +47,16 @@ IDLE = 0.2
 
 
 @contextmanager
-def doomed_clients(url: str, model: str, requests: Sequence[dict[str, Any]]) -> Iterator[None]:
-    """A process in which every request is being answered; killed at the end.
+def doomed_clients(
+    url: str, model: str, requests: Sequence[dict[str, Any]], begun: int | None = None
+) -> Iterator[None]:
+    """A process in which requests are being answered; killed at the end.
 
     Args:
         url: the server's, for gRPC.
         model: that answers with long streams.
-        requests: inputs by name, each a text, a number or a bool: a tensor of one element.
+        requests: inputs by name, each a text (bytes as latin-1), a number or a bool: a tensor of one element.
+        begun: so many of them have had their first response when the process is killed; None: all.
     """
     line = [sys.executable, "-c", MANY, url, model]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -60,7 +64,7 @@ def doomed_clients(url: str, model: str, requests: Sequence[dict[str, Any]]) -> 
         assert process.stdout is not None
         process.stdin.write(json.dumps(requests).encode())
         process.stdin.close()
-        for _ in requests:
+        for _ in requests[:begun]:
             assert process.stdout.readline() == b"begun\n"
         try:
             yield

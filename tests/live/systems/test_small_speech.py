@@ -32,7 +32,7 @@ from support.silent import Silent
 from support.small_speech import CARD, SENTENCE, declare
 from support.sounds import encoded, wav_of
 from support.triton import eventually
-from support.vanishing import levels_off, pending
+from support.vanishing import IDLE, doomed_clients, levels_off, pending, work
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
 
@@ -240,6 +240,25 @@ def test_callers_that_vanish_leave_nothing(system: Running) -> None:
 
     # Two of its clips, which travel in 16 bits; sixteen have come in two waves.
     assert levels_off(system.server, wave, most=2 * samples.size * 2 / 2**20)
+
+
+@pytest.mark.slow
+def test_200_clients_of_killed_processes_leave_nothing(system: Running) -> None:
+    """50 at a time, four in mid-stream and the others waiting: another is answered, and no work or memory is left."""
+    samples = np.tile(samples_of(SENTENCE.read_bytes()), 20)
+    sound = wav_of(encoded(samples, 8, 1), 16_000, 1, 8)
+    url, expected = f"grpc://{system.server.grpc_url}", segments_of(system, CARD.read_bytes())
+
+    def wave() -> None:
+        with doomed_clients(url, "speech", [{"audio": sound.decode("latin-1")}] * 50, begun=4):
+            pass
+        with system.client() as client:
+            assert list(SpeechRecogniser(client).transcribe(CARD)) == expected
+        assert eventually(lambda: not pending(system.server))
+        assert eventually(lambda: work(system.server) < IDLE)
+
+    # A quarter of its clips; a hundred have come in two waves.
+    assert levels_off(system.server, wave, most=12 * len(sound) / 2**20)
 
 
 @pytest.mark.slow
