@@ -31,11 +31,8 @@ Reads from config.pbtxt's `parameters`:
 from __future__ import annotations
 
 import json
-import queue
 import secrets
-import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,8 +63,6 @@ else:
 
 ENGINE_SETTINGS = ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION", "DYNAMIC_QUANTIZATION_GROUP_SIZE")
 RETURNED = ("finish_reason", "num_input_tokens", "num_output_tokens")
-# How often Triton is asked whether a client is still there.
-WATCH_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -82,71 +77,17 @@ class Limits:
     cache_size: int
 
 
-class Responses(threading.Thread):
-    """Sends responses, and asks whether the clients are still there, while the engine goes on."""
-
-    def __init__(self) -> None:
-        super().__init__(name="responses", daemon=True)
-        self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self.watched: dict[Any, Conversation] = {}
-
-    def send(self, sender: Any, response: Any, *, final: bool) -> None:
-        """Hands over a response; the final one ends the watch."""
-        if final:
-            self.watched.pop(sender, None)
-        flags = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0
-        self._waiting.put(lambda: sender.send(response, flags))
-
-    def fail(self, sender: Any, message: str, code: int) -> None:
-        """Ends a request with an error."""
-        self.send(sender, pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code)), final=True)
-
-    def close(self) -> None:
-        """Sends what is waiting, then ends."""
-        self._waiting.put(None)
-        self.join()
-
-    def run(self) -> None:
-        """The thread."""
-        due = time.monotonic() + WATCH_S
-        while True:
-            try:
-                send = self._waiting.get(timeout=WATCH_S)
-            except queue.Empty:
-                send = _nothing
-            if send is None:
-                return
-            try:
-                send()
-            # One client's trouble is not that of the others.
-            except Exception as error:  # noqa: BLE001
-                pb_utils.Logger.log_warn(f"chat: a response could not be sent: {error}")
-            if time.monotonic() >= due:
-                self._watch()
-                due = time.monotonic() + WATCH_S
-
-    def _watch(self) -> None:
-        for sender, conversation in list(self.watched.items()):
-            conversation.gone = conversation.gone or sender.is_cancelled()
-
-
-def _nothing() -> None:
-    """What there is to send when nothing is."""
-
-
 @dataclass(frozen=True)
 class Asker:
-    """Makes responses of what the engine says.
+    """Makes responses of what the engine says, and sends them.
 
     Attributes:
         sender: where they go.
-        responses: through what.
         prompt_tokens: how long the prompt is.
         returned: the outputs that are wanted besides the text.
     """
 
     sender: Any
-    responses: Responses
     prompt_tokens: int
     returned: tuple[str, ...]
 
@@ -160,15 +101,32 @@ class Asker:
             "num_output_tokens": pb_utils.Tensor("num_output_tokens", np.array([tokens], np.uint32)),
         }
         wanted = [outputs[name] for name in ("text_output", *self.returned)]
-        self.responses.send(self.sender, pb_utils.InferenceResponse(wanted), final=bool(reason))
+        send(self.sender, pb_utils.InferenceResponse(wanted), final=bool(reason))
 
     def failed(self, message: str) -> None:
         """An error of the engine's."""
-        self.responses.fail(self.sender, message, pb_utils.TritonError.INTERNAL)
+        fail(self.sender, message, pb_utils.TritonError.INTERNAL)
 
     def cancelled(self) -> None:
         """The client is gone."""
-        self.responses.fail(self.sender, "the request was cancelled", pb_utils.TritonError.CANCELLED)
+        fail(self.sender, "the request was cancelled", pb_utils.TritonError.CANCELLED)
+
+    def is_gone(self) -> bool:
+        """Whether the client is: asked of a stream that has not ended, which Triton 2.51 may not survive otherwise."""
+        return bool(self.sender.is_cancelled())
+
+
+def send(sender: Any, response: Any, *, final: bool) -> None:
+    """Sends a response; one client's trouble is not that of the others."""
+    try:
+        sender.send(response, pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL if final else 0)
+    except Exception as error:  # noqa: BLE001
+        pb_utils.Logger.log_warn(f"chat: a response could not be sent: {error}")
+
+
+def fail(sender: Any, message: str, code: int) -> None:
+    """Ends a request with an error."""
+    send(sender, pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code)), final=True)
 
 
 class TritonPythonModel:
@@ -193,8 +151,6 @@ class TritonPythonModel:
         self.longest = max(map(len, self.spelling.values()))
         self.control = self._control_tokens()
         pipeline.generate([openvino.Tensor(np.array([[self.end]]))], [self._config(sampling_of({"max_tokens": 1}), 1)])
-        self.responses = Responses()
-        self.responses.start()
         most = self.limits.max_num_seqs + self.limits.max_queue_size
         self.engine = Engine(pipeline, most, lambda said: pb_utils.Logger.log_error(f"chat: {said}"))
 
@@ -209,21 +165,19 @@ class TritonPythonModel:
             try:
                 conversation = self._conversation(request, sender)
             except InvalidRequest as error:
-                self.responses.fail(sender, str(error), pb_utils.TritonError.INVALID_ARG)
+                fail(sender, str(error), pb_utils.TritonError.INVALID_ARG)
                 continue
-            self.responses.watched[sender] = conversation
             if not self.engine.take(conversation):
                 # The beginning is how Triton's own queues say it, so that clients know what it is.
                 message = (
                     f"Exceeds maximum queue size: {self.limits.max_num_seqs} conversations are being answered and "
                     f"{self.limits.max_queue_size} wait. Ask again later."
                 )
-                self.responses.fail(sender, message, pb_utils.TritonError.UNAVAILABLE)
+                fail(sender, message, pb_utils.TritonError.UNAVAILABLE)
 
     def finalize(self) -> None:
         """Answers what is there, then ends."""
         self.engine.close()
-        self.responses.close()
 
     def _conversation(self, request: Any, sender: Any) -> Conversation:
         sampling = _sampling(request)
@@ -237,7 +191,7 @@ class TritonPythonModel:
             )
         wanted = tuple(name for name in RETURNED if _flag(request, f"return_{name}", default=False))
         return Conversation(
-            Asker(sender, self.responses, tokens.size, wanted),
+            Asker(sender, tokens.size, wanted),
             tokens,
             self._config(sampling, room=self.limits.max_model_len - tokens.size),
             Spoken(self._spelled, sampling.stop, include_stop=sampling.include_stop_str_in_output),

@@ -1,11 +1,16 @@
 """Many conversations on one engine: a thread takes in new ones, computes a step of all, and hands out what was said.
 
+All in that one thread: no other one of this process runs during a step, because the engine does not release Python's
+global lock. One that sent what was said would do so once for each step, and the streams of many conversations would
+fall behind, to arrive when the engine rests.
+
 Knows OpenVINO GenAI and nothing of Triton.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
     from modelyard_build.steps.chat_parts.chat_text import Spoken
 
 REASONS = {openvino_genai.GenerationFinishReason.STOP: "stop", openvino_genai.GenerationFinishReason.LENGTH: "length"}
+# How often listeners are asked whether they are still there.
+WATCH_S = 0.2
 
 
 class Listener(Protocol):
@@ -31,7 +38,10 @@ class Listener(Protocol):
         """There will be no more."""
 
     def cancelled(self) -> None:
-        """There will be no more, as was wished."""
+        """There will be no more, as nobody listens."""
+
+    def is_gone(self) -> bool:
+        """Whether nobody listens any more."""
 
 
 @dataclass(eq=False)
@@ -45,7 +55,7 @@ class Conversation:
         spoken: makes text of tokens.
         stream: whether every piece is handed out, or the whole at the end.
         said: text that has not been handed out; at first what stands before the answer.
-        gone: whether nobody listens any more; any thread may say so.
+        gone: whether nobody listens any more.
     """
 
     listener: Listener
@@ -120,6 +130,7 @@ class Engine:
     _live: list[Conversation] = field(default_factory=list)
     _count: int = 0
     _closing: bool = False
+    _watched: float = 0.0
 
     def __post_init__(self) -> None:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -148,6 +159,14 @@ class Engine:
                 over = conversation.fail(failure) if failure else conversation.advance()
                 if over:
                     self._live.remove(conversation)
+            self._watch()
+
+    def _watch(self) -> None:
+        if time.monotonic() - self._watched < WATCH_S:
+            return
+        for conversation in self._live:
+            conversation.gone = conversation.listener.is_gone()
+        self._watched = time.monotonic()
 
     def _take_in(self) -> bool:
         """Waits for work; False where there is none and will be none."""
