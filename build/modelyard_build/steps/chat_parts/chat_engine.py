@@ -130,7 +130,7 @@ class Engine:
     _live: list[Conversation] = field(default_factory=list)
     _count: int = 0
     _closing: bool = False
-    _watched: float = 0.0
+    _asked: float = 0.0
 
     def __post_init__(self) -> None:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -155,18 +155,20 @@ class Engine:
     def _run(self) -> None:
         while self._take_in():
             failure = self._step()
-            for conversation in list(self._live):
-                over = conversation.fail(failure) if failure else conversation.advance()
-                if over:
-                    self._live.remove(conversation)
-            self._watch()
+            asks = time.monotonic() - self._asked >= WATCH_S
+            self._live = [each for each in self._live if not self._advance(each, failure, asks=asks)]
+            self._asked = time.monotonic() if asks else self._asked
 
-    def _watch(self) -> None:
-        if time.monotonic() - self._watched < WATCH_S:
-            return
-        for conversation in self._live:
-            conversation.gone = conversation.listener.is_gone()
-        self._watched = time.monotonic()
+    def _advance(self, conversation: Conversation, failure: str, *, asks: bool) -> bool:
+        """Hands out what there is of one, after asking whether anybody listens; whether that was the end."""
+        try:
+            if asks:
+                conversation.gone = conversation.listener.is_gone()
+            return conversation.fail(failure) if failure else conversation.advance()
+        # The trouble of one is not that of the others.
+        except Exception as error:  # noqa: BLE001
+            self.report(f"a conversation failed: {type(error).__name__}: {error}")
+            return conversation.fail(f"the conversation failed: {_brief(error)}. See the server's log.")
 
     def _take_in(self) -> bool:
         """Waits for work; False where there is none and will be none."""
