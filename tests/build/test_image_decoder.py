@@ -59,6 +59,17 @@ def test_grey_files_show_the_picture_in_grey(decoder: Any, name: str) -> None:
     assert (pixels == pixels[..., :1]).all()
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+def test_grey_is_scaled_as_its_colours_would_be(decoder: Any, interpolation: str) -> None:
+    """Equal in every element to the same picture in a file of three channels."""
+    grey = images.picture().convert("L").resize((641, 483))
+    chosen = decoder.INTERPOLATIONS[interpolation]
+    one, three = (
+        decoded(decoder, images.encoded(each, "PNG"), interpolation=chosen) for each in (grey, grey.convert("RGB"))
+    )
+    np.testing.assert_array_equal(one, three)
+
+
 def test_a_photograph_is_decoded_as_pillow_does(decoder: Any) -> None:
     """Equal in every element to the reference, also where a JPEG is decoded at a part of its size."""
     large = images.encoded(images.picture().resize((2400, 1800)), "JPEG", quality=90)

@@ -206,10 +206,10 @@ def _scaled(image: Image.Image, limits: Limits) -> npt.NDArray[np.uint8]:
     if limits.interpolation is not Image.Resampling.NEAREST:
         image.draft(None, (DRAFT * limits.resize, DRAFT * limits.resize))
     image.load()
-    coloured = _in_colour(image)
-    square = coloured.resize((limits.size, limits.size), limits.interpolation, _box(coloured.size, limits))
+    channels = _channels(image)
+    square = channels.resize((limits.size, limits.size), limits.interpolation, _box(channels.size, limits))
     turn = UPRIGHT.get(_orientation(image))
-    return np.asarray(_on_white(square if turn is None else square.transpose(turn)))
+    return np.asarray(_in_colour(square if turn is None else square.transpose(turn)))
 
 
 def _box(size: tuple[int, int], limits: Limits) -> tuple[float, float, float, float]:
@@ -221,19 +221,24 @@ def _box(size: tuple[int, int], limits: Limits) -> tuple[float, float, float, fl
     return left, top, left + side, top + side
 
 
-def _in_colour(image: Image.Image) -> Image.Image:
-    """RGB, or RGBA where parts of it are transparent."""
+def _channels(image: Image.Image) -> Image.Image:
+    """RGB, RGBA where parts of it are transparent, or L where it is grey.
+
+    Every channel is scaled for itself: one of a large grey image takes a third of the time of three equal ones, and the
+    result is the same.
+    """
     if image.mode.startswith("I"):
         # Pillow's own conversion cuts 16 bits off at 255.
         high_bytes = (np.asarray(image).astype(np.int32) >> 8).clip(0, 255)
-        return Image.fromarray(high_bytes.astype(np.uint8)).convert("RGB")
-    mode = "RGBA" if image.has_transparency_data else "RGB"
+        return Image.fromarray(high_bytes.astype(np.uint8))
+    mode = "RGBA" if image.has_transparency_data else "L" if image.mode == "L" else "RGB"
     return image if image.mode == mode else image.convert(mode)
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
+def _in_colour(image: Image.Image) -> Image.Image:
+    """RGB, on white."""
+    if image.mode != "RGBA":
+        return image.convert("RGB")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
