@@ -12,7 +12,7 @@ from rich.text import Text
 from modelyard_ops.console import stdout
 
 MEBIBYTE = 2**20
-WIDTH = 130
+WIDTH = 150
 PYTORCH = "eager PyTorch"
 PLAIN_ONNX = "plain ONNX"
 COLUMNS = (
@@ -82,7 +82,7 @@ def candidates_table(
             f"{size:.0f}" if record["files"] else "",
             load,
             *_speed(measured.get(name, {})),
-            record["quality"],
+            _class(record),
             *_quality(record),
             _verdict(record, name == chosen),
         )
@@ -109,6 +109,12 @@ def _speed(found: Mapping[str, Any]) -> tuple[str, str, str]:
     mean, low, high = found["ratio"]
     ratio = "1" if mean == low == high == 1 else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
     return f"{found['latency_ms']:.1f}", f"{found['throughput']:.0f}", ratio
+
+
+def _class(record: Mapping[str, Any]) -> str:
+    """Its own, and the one that its served answers are held to where that is another."""
+    served = record.get("served", {}).get("quality", record["quality"])
+    return str(record["quality"]) if served == record["quality"] else f"{record['quality']}, served {served}"
 
 
 def _quality(record: Mapping[str, Any]) -> tuple[str, str]:

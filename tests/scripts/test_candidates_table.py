@@ -71,6 +71,19 @@ def test_pytorch_on_the_cpu_beside_a_gpus_candidates_is_said() -> None:
     assert next(iter(rows(candidates_table(RECORDS, FILES, {**measured, "pytorch": "cuda"})))) == "eager PyTorch"
 
 
+def test_a_class_that_serving_lowers_is_said() -> None:
+    """OpenVINO's float32 is computed in bfloat16 by a server on some CPUs: its worst cosine is of that class."""
+    served = record(
+        "exact", ["model.xml"], served={"quality": "near", "system": {"grpc": {"a": {"min_cosine": 0.9998}}}}
+    )
+    found = rows(candidates_table({**RECORDS, "openvino-fp32": served}, FILES, MEASUREMENT))
+    assert (found["openvino-fp32"]["class"], found["openvino-fp32"]["worst cosine"]) == (
+        "exact, served near",
+        "0.999800",
+    )
+    assert found["openvino-bf16"]["class"] == "near"
+
+
 def test_a_measured_candidate_has_all_its_figures() -> None:
     """Size over its files, speed and its ratio with the interval, the worst cosine wherever it was found, the loss."""
     found = rows(candidates_table(RECORDS, FILES, MEASUREMENT, "openvino-bf16"))
