@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+from collections.abc import Iterator
 from functools import cache
 
 import openvino
@@ -16,3 +19,23 @@ def core() -> openvino.Core:
     the process with a segmentation fault.
     """
     return openvino.Core()
+
+
+class _Stack(ctypes.Structure):
+    """`stack_t` of sigaltstack(2)."""
+
+    _fields_ = (("ss_sp", ctypes.c_void_p), ("ss_flags", ctypes.c_int), ("ss_size", ctypes.c_size_t))
+
+
+@contextlib.contextmanager
+def same_signal_stack() -> Iterator[None]:
+    """Gives this thread back the signal stack that it has, for what loads OpenVINO's devices itself; see `core`.
+
+    OpenVINO GenAI does; after it a Ctrl-C ended the process without a word.
+    """
+    libc, before = ctypes.CDLL(None), _Stack()
+    libc.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        libc.sigaltstack(ctypes.byref(before), None)

@@ -22,6 +22,7 @@ import openvino_genai
 from openvino import opset13
 
 from modelyard_build.errors import BuildError
+from modelyard_build.openvino_core import same_signal_stack
 
 # The matrices of a layer, by the ends of transformers' names.
 MATRICES = ("_proj.weight",)
@@ -47,6 +48,11 @@ def write_openvino(gguf: Path, weights: Mapping[str, npt.NDArray[np.float32]], f
     Raises:
         BuildError: GenAI's graph is not as expected: of another form, or with other numbers than the weights.
     """
+    with same_signal_stack():
+        _write(gguf, weights, folder)
+
+
+def _write(gguf: Path, weights: Mapping[str, npt.NDArray[np.float32]], folder: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         # GenAI writes beside the file that it reads.
         copy = Path(temporary) / gguf.name
