@@ -27,6 +27,10 @@ PR_SET_CHILD_SUBREAPER = 36
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 HANG_S = 2.0
 POLL_S = 0.05
+CRASHES = (signal.SIGABRT, signal.SIGSEGV)
+CRASH_S = 30.0
+"""Seconds that Triton may take to write down where it crashed; it may wait forever for a lock that it held itself."""
+LOOK_S = 5.0
 DRAIN_MARGIN_S = 5.0
 """Seconds that Triton gets beyond its own `--exit-timeout-secs`, to unload its models."""
 
@@ -66,13 +70,31 @@ def _wake_on_signals() -> int:
 def _wait(triton: subprocess.Popen[bytes], wakeup: int, lifeline: int | None) -> bool:
     """Waits for a reason to end; returns whether somebody asked for it, and not Triton ended by itself."""
     watched = [wakeup] if lifeline is None else [wakeup, lifeline]
+    crashing_since: float | None = None
     while triton.poll() is None:
-        readable, _, _ = select.select(watched, [], [])
+        readable, _, _ = select.select(watched, [], [], LOOK_S)
         if lifeline in readable:
             return True
-        if set(os.read(wakeup, 512)) & set(STOP_SIGNALS):
+        if wakeup in readable and set(os.read(wakeup, 512)) & set(STOP_SIGNALS):
             return True
+        crash, now = _crash(triton), time.monotonic()
+        crashing_since = (crashing_since or now) if crash else None
+        if crash and crashing_since and now > crashing_since + CRASH_S:
+            _say(f"modelyard: tritonserver crashed ({crash.name}), hangs in that and is killed")
+            triton.kill()
+            triton.wait()
     return False
+
+
+def _crash(triton: subprocess.Popen[bytes]) -> signal.Signals | None:
+    """The signal of a crash that is being handled: blocked in the thread that it hit; otherwise nobody blocks these."""
+    blocked = 0
+    for status in Path(f"/proc/{triton.pid}/task").glob("*/status"):
+        try:
+            blocked |= int(status.read_text().partition("SigBlk:")[2].split()[0], 16)
+        except (OSError, IndexError):  # the thread ended meanwhile
+            continue
+    return next((number for number in CRASHES if blocked >> (number - 1) & 1), None)
 
 
 def _end(triton: subprocess.Popen[bytes], timeout_s: float) -> None:

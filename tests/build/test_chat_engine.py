@@ -27,10 +27,15 @@ def test_the_trouble_of_one_is_not_that_of_the_others() -> None:
         "breaks": FAILED.format("no room for a response"),
         "unknown": FAILED.format("no such request"),
         "leaves": "cancelled",
+        "sticks": "stuck",
+        "dawdles": "Triton took a response after more than 0.5 s; nobody waited for that.",
     }
-    assert found["reports"] == [
+    failures, stuck = found["reports"][:2], found["reports"][2:]
+    assert failures == [
         "a conversation failed: MemoryError: no room for a response",
         "a conversation failed: RuntimeError: no such request",
     ]
+    assert len(stuck) == 2
+    assert all("Triton has not taken a response" in each and "Restart the server" in each for each in stuck)
     for each in found["outcomes"].values():
         assert each["others"] == [["length", "x" * 200]] * 3

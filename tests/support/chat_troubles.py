@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import openvino_genai
 
+from modelyard_build.steps.chat_parts import chat_engine
 from modelyard_build.steps.chat_parts.chat_engine import Conversation, Engine
 from modelyard_build.steps.chat_parts.chat_text import Spoken
 from support.small_chat import write_small_chat
@@ -56,12 +59,20 @@ class Breaks(Hears):
         raise MemoryError("no room for a response")
 
 
+@dataclass
 class Leaves(Hears):
     """Is not there any more."""
 
+    seen: float = 0.0
+
     def is_gone(self) -> bool:
         """It went."""
+        self.seen = time.monotonic()
         return True
+
+    def cancelled(self) -> None:
+        """The end, not at once."""
+        self.end = "cancelled" if time.monotonic() - self.seen >= chat_engine.LEAVE_S else "too soon"
 
 
 class Unknown(Hears):
@@ -72,7 +83,24 @@ class Unknown(Hears):
         raise RuntimeError("no such request")
 
 
-TROUBLES = {"breaks": Breaks, "unknown": Unknown, "leaves": Leaves}
+class Sticks(Hears):
+    """Is told something, and that never ends."""
+
+    def said(self, text: str, tokens: int, reason: str) -> None:
+        """Waits, as for a Triton that hangs."""
+        self.end = "stuck"
+        threading.Event().wait()
+
+
+class Dawdles(Hears):
+    """Takes too long over everything."""
+
+    def said(self, text: str, tokens: int, reason: str) -> None:
+        """Waits, as for a Triton that has too much to do."""
+        time.sleep(2 * chat_engine.STUCK_S)
+
+
+TROUBLES = {"breaks": Breaks, "unknown": Unknown, "leaves": Leaves, "sticks": Sticks, "dawdles": Dawdles}
 
 
 def conversation(listener: Hears, tokens: int = TOKENS) -> Conversation:
@@ -106,6 +134,7 @@ def main() -> None:
         pipeline = openvino_genai.ContinuousBatchingPipeline(str(repository / "chat" / "1"), schedule, "CPU")
         reports = list[str]()
         engine = Engine(pipeline, 16, reports.append)
+        chat_engine.STUCK_S = 0.5
         found = {name: outcome(engine, kind()) for name, kind in TROUBLES.items()}
         engine.close()
     json.dump({"outcomes": found, "reports": reports}, sys.stdout)

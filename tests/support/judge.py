@@ -31,8 +31,9 @@ from modelyard_server.stubs import StallWatch, dead_stubs
 LOAD_TIMEOUT_S = 40.0
 UNLOAD_TIMEOUT_S = 15.0
 POLL_S = 0.02
-# A crash of Triton 2.51 may be its own: it is seen now and then when models come and go quickly.
-ATTEMPTS = 2
+# A crash of Triton 2.51 may be its own: it is seen now and then when models come and go quickly, and in up to every
+# second load of a model whose warmup fails.
+ATTEMPTS = 8
 # The one model that a server is started over; it has no version, so it is never served.
 IDLE = "idle"
 

@@ -8,8 +8,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from modelyard_build.assets import cache_dir
@@ -107,7 +109,10 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 def left_behind(server: RunningServer) -> list[str]:
     """What is still there of a server: processes, open ports, shared-memory regions, files that describe it."""
-    processes = [f"process {process.pid} {process.name()}" for process in processes_of(server.id)]
+    processes = []
+    for process in processes_of(server.id):
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            processes.append(f"process {process.pid} {process.name()}")
     ports = [f"port {url}" for url in server.urls if _listens(url)]
     regions = [region.name for region in SHARED_MEMORY.glob(f"{region_prefix(server.id)}*")]
     folder = server.log_path.parent

@@ -34,6 +34,9 @@ from PIL import Image
 
 MOST = 2**63 - 1
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+# So long after it was seen that a client has gone, its request is ended. Triton 2.51 releases a stream twice, and
+# crashes, where the end comes before the last response to that client is off its hands.
+LEAVE_S = 1.0
 # Calls of one stream: one runs while the images of another are encoded and sent. The first runs alone, so that its
 # images come as soon as they can.
 AHEAD = 2
@@ -95,6 +98,9 @@ class TritonPythonModel:
         self.max_count = _integer(parameters, "max_count")
         # What waits for a thread waits in the order in which it came.
         self.pool = ThreadPoolExecutor(_integer(parameters, "calls_at_once"))
+        # A response and the cancellation of its stream may lock each other out in Triton's gRPC endpoint: that stream
+        # hangs, and no other one with it.
+        self.sends = ThreadPoolExecutor(self.max_streams)
         self.streams = 0
 
     async def execute(self, requests: list[Any]) -> None:
@@ -108,30 +114,34 @@ class TritonPythonModel:
     def finalize(self) -> None:
         """Ends the threads."""
         self.pool.shutdown(cancel_futures=True)
+        self.sends.shutdown(wait=False)
 
     async def _answer(self, request: Any) -> None:
         """A response for each image, in order: `image` BYTES [1], `index` and `seed` INT64 [1]."""
         sender = request.get_response_sender()
-        self.streams += 1
         try:
             wanted = self._wanted(request)
-            if self.streams > self.max_streams:
+            if self.streams >= self.max_streams:
                 # The beginning is how Triton's own queues say it, so that clients know what it is.
                 raise Refused(
                     f"Exceeds maximum queue size: {self.max_streams} requests are being answered, as many as "
                     "max_streams allows. Try again in a moment.",
                     pb_utils.TritonError.UNAVAILABLE,
                 )
-            await self._stream(wanted, sender, request.trace())
+            self.streams += 1
+            try:
+                await self._stream(wanted, sender, request.trace())
+            finally:
+                self.streams -= 1
+            _check(sender)
             sender.send(flags=FINAL)
         except Gone:
+            await asyncio.sleep(LEAVE_S)
             sender.send(flags=FINAL)
         except Refused as error:
             _send_error(sender, str(error), error.code)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is this request's and nobody else's
             _send_error(sender, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
-        finally:
-            self.streams -= 1
 
     async def _stream(self, wanted: Wanted, sender: Any, trace: Any) -> None:
         loop, calls = asyncio.get_running_loop(), wanted.calls(self.images_per_call)
@@ -145,15 +155,15 @@ class TritonPythonModel:
                     return
                 done, most = await ahead.popleft(), AHEAD
                 for index, image in done:
-                    sender.send(_response(image, index, wanted.seed))
+                    response = _response(image, index, wanted.seed)
+                    await loop.run_in_executor(self.sends, sender.send, response)
         finally:
             for call in ahead:
                 call.cancel()
 
     def _images(self, wanted: Wanted, number: int, sender: Any, trace: Any) -> list[tuple[int, bytes]]:
         """The images of one call that are wanted, with their indices. Runs in a thread of the pool."""
-        if sender.is_cancelled():
-            raise Gone
+        _check(sender)
         indices = range(number * self.images_per_call, (number + 1) * self.images_per_call)
         latent = np.stack([noise(wanted.seed, index, self.latent_width) for index in indices])
         pixels = self._call(latent, trace)
@@ -206,6 +216,12 @@ def png(pixels: npt.NDArray[np.float32]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.rint(pixels * 255).astype(np.uint8)).save(file, "PNG")
     return file.getvalue()
+
+
+def _check(sender: Any) -> None:
+    """Raises Gone where nobody waits any more."""
+    if sender.is_cancelled():
+        raise Gone
 
 
 def _response(image: bytes, index: int, seed: int) -> Any:

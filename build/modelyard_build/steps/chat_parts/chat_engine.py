@@ -1,17 +1,20 @@
 """Many conversations on one engine: a thread takes in new ones, computes a step of all, and hands out what was said.
 
-All in that one thread: no other one of this process runs during a step, because the engine does not release Python's
-global lock. One that sent what was said would do so once for each step, and the streams of many conversations would
-fall behind, to arrive when the engine rests.
+Nothing is handed out during a step: no other thread of this process runs then, because the engine does not release
+Python's global lock. One that sent what was said would do so once for each step, and the streams of many conversations
+would fall behind, to arrive when the engine rests. So it waits until everything is handed out, though not for ever.
 
-Knows OpenVINO GenAI and nothing of Triton.
+Knows OpenVINO GenAI and nothing of Triton; only how much time its requests need.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +29,16 @@ if TYPE_CHECKING:
 REASONS = {openvino_genai.GenerationFinishReason.STOP: "stop", openvino_genai.GenerationFinishReason.LENGTH: "length"}
 # How often listeners are asked whether they are still there.
 WATCH_S = 0.2
+# So long after it was seen that a client has gone, its request is ended. Triton 2.51 releases a stream twice, and
+# crashes, where the end comes before the last response to that client is off its hands.
+LEAVE_S = 1.0
+# What Triton has not taken by then it hardly ever takes: in its gRPC endpoint a response and the cancellation of its
+# stream may lock each other out.
+STUCK_S = 10.0
+STUCK = (
+    f"Triton has not taken a response for {STUCK_S:g} s: its gRPC endpoint hangs over a stream that was cancelled. The "
+    "conversation is given up. Restart the server soon: further streams may hang."
+)
 
 
 class Listener(Protocol):
@@ -83,13 +96,14 @@ class Conversation:
         self.listener.failed(message)
         return True
 
-    def advance(self) -> bool:
-        """Hands out what the engine has made of it; whether that was the end."""
+    def advance(self, *, asks: bool) -> bool:
+        """Hands out what the engine has made of it, after asking whether anybody listens; whether that was the end."""
+        reason = self._taken()
+        # An end to a client that is going is the worst for Triton.
+        self.gone = (asks or bool(reason)) and self.listener.is_gone()
         if self.gone:
             self.stop()
-            self.listener.cancelled()
             return True
-        reason = self._taken()
         if not reason and self._handle.get_status() == openvino_genai.GenerationStatus.IGNORED:
             return self.fail("the conversation does not fit into the cache. Raise cache_size in config.pbtxt.")
         if reason or (self.stream and self.said):
@@ -112,6 +126,48 @@ class Conversation:
         return "stop" if self.spoken.stopped else reason
 
 
+class Hands(threading.Thread):
+    """Hands out to one conversation after the other; may be stuck in that, as what is outside may never take it.
+
+    Args:
+        advance: hands out to a conversation; whether that was its end.
+        conversations: to which.
+    """
+
+    def __init__(self, advance: Callable[[Conversation], bool], conversations: Iterable[Conversation]) -> None:
+        super().__init__(name="hands", daemon=True)
+        self._advance = advance
+        self._waiting = deque(conversations)
+        self._current: Conversation | None = None
+        self._kept: list[Conversation] = []
+        self._lock = threading.Lock()
+        self._is_alone = False
+
+    def run(self) -> None:
+        """The thread."""
+        while (conversation := self._next()) is not None:
+            ends = self._advance(conversation)
+            with self._lock:
+                self._current = None
+                if not ends and not self._is_alone:
+                    self._kept.append(conversation)
+            if not ends and self._is_alone:
+                conversation.fail(f"Triton took a response after more than {STUCK_S:g} s; nobody waited for that.")
+
+    def _next(self) -> Conversation | None:
+        with self._lock:
+            self._current = self._waiting.popleft() if self._waiting else None
+            return self._current
+
+    def let_go(self) -> tuple[list[Conversation], Conversation | None, list[Conversation]]:
+        """Those that have not ended, the one in which it is stuck, if any, and those that it does not come to."""
+        with self._lock:
+            self._is_alone = True
+            rest = list(self._waiting)
+            self._waiting.clear()
+            return list(self._kept), self._current, rest
+
+
 @dataclass
 class Engine:
     """Drives a pipeline in a thread of its own.
@@ -131,6 +187,7 @@ class Engine:
     _count: int = 0
     _closing: bool = False
     _asked: float = 0.0
+    _leaving: deque[tuple[float, Conversation]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -156,25 +213,48 @@ class Engine:
         while self._take_in():
             failure = self._step()
             asks = time.monotonic() - self._asked >= WATCH_S
-            self._live = [each for each in self._live if not self._advance(each, failure, asks=asks)]
+            self._live = self._hand_out(functools.partial(self._advance, failure=failure, asks=asks))
             self._asked = time.monotonic() if asks else self._asked
+            self._see_off(time.monotonic())
+        time.sleep(LEAVE_S if self._leaving else 0)
+        self._see_off(math.inf)
 
-    def _advance(self, conversation: Conversation, failure: str, *, asks: bool) -> bool:
-        """Hands out what there is of one, after asking whether anybody listens; whether that was the end."""
+    def _hand_out(self, advance: Callable[[Conversation], bool]) -> list[Conversation]:
+        """Everyone gets what there is; those that have not ended. One that is stuck in that is given up."""
+        waiting, live = self._live, list[Conversation]()
+        while waiting:
+            hands = Hands(advance, waiting)
+            hands.start()
+            hands.join(STUCK_S)
+            kept, stuck, waiting = hands.let_go()
+            live += kept
+            if stuck is not None:
+                stuck.stop()
+                self.report(STUCK)
+        return live
+
+    def _advance(self, conversation: Conversation, *, failure: str, asks: bool) -> bool:
+        """Hands out what there is of one; whether that was the end."""
         try:
-            if asks:
-                conversation.gone = conversation.listener.is_gone()
-            return conversation.fail(failure) if failure else conversation.advance()
+            ends = conversation.fail(failure) if failure else conversation.advance(asks=asks)
         # The trouble of one is not that of the others.
         except Exception as error:  # noqa: BLE001
             self.report(f"a conversation failed: {type(error).__name__}: {error}")
             return conversation.fail(f"the conversation failed: {_brief(error)}. See the server's log.")
+        if conversation.gone:
+            self._leaving.append((time.monotonic() + LEAVE_S, conversation))
+        return ends
+
+    def _see_off(self, now: float) -> None:
+        """Ends the requests of those who have been gone long enough."""
+        while self._leaving and self._leaving[0][0] <= now:
+            self._leaving.popleft()[1].listener.cancelled()
 
     def _take_in(self) -> bool:
-        """Waits for work; False where there is none and will be none."""
+        """Waits for work, or until it is time to see somebody off; False where there is none and will be none."""
         with self._wake:
-            while not (self._arrived or self._live or self._closing):
-                self._wake.wait()
+            while not (self._arrived or self._live or self._closing or self._is_time()):
+                self._wake.wait(self._leaving[0][0] - time.monotonic() if self._leaving else None)
             arrived, self._arrived = self._arrived, []
             self._live += arrived
         for conversation in arrived:
@@ -185,6 +265,9 @@ class Engine:
                 conversation.fail(f"the engine refuses the request: {_brief(error)}")
                 self._live.remove(conversation)
         return bool(self._live) or not self._closing
+
+    def _is_time(self) -> bool:
+        return bool(self._leaving) and self._leaving[0][0] <= time.monotonic()
 
     def _step(self) -> str:
         """Computes the next token of every conversation; what went wrong, or nothing."""

@@ -14,6 +14,9 @@ from .lifeline import Lifeline
 
 # How often Triton is asked whether a caller is still there.
 WATCH_S = 0.2
+# So long after it was seen that a caller has gone, its stream is ended. Triton 2.51 releases a stream twice, and
+# crashes, where the end comes before the last response to that caller is off its hands.
+LEAVE_S = 1.0
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -51,10 +54,14 @@ class Request:
             raise Gone
 
     def look(self) -> None:
-        """Asks Triton whether the caller is still there."""
-        with self._lock:
-            if not self._over and self._sender.is_cancelled():
-                self._give_up()
+        """Asks Triton whether the caller is still there, unless something is being sent."""
+        # Triton's gRPC endpoint may hang over what is sent while a stream is cancelled: others are looked after still.
+        if self._lock.acquire(blocking=False):
+            try:
+                if not self._over and self._sender.is_cancelled():
+                    self._give_up()
+            finally:
+                self._lock.release()
 
     def send(self, outputs: list[Any]) -> None:
         """Sends a response.
@@ -75,9 +82,16 @@ class Request:
     def end(self) -> None:
         """Sends the end of the stream; what is still under way for it stops."""
         with self._lock:
+            has_gone = self._over or self._sender.is_cancelled()
             self._give_up()
             self.content = b""
-            self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            if has_gone:
+                threading.Timer(LEAVE_S, self._end).start()
+            else:
+                self._end()
+
+    def _end(self) -> None:
+        self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def _give_up(self) -> None:
         self._over = True

@@ -126,7 +126,11 @@ def sample_has_an_unknown_input(config: Config) -> Findings:
     verdict=Verdict.REFUSES,
 )
 def sample_is_too_large(config: Config) -> Findings:
-    """Triton says `failed to run warmup sample '…': batch size 9 for …, max allowed is 4`."""
+    """Triton says `failed to run warmup sample '…': batch size 9 for …, max allowed is 4`.
+
+    The whole server may end with that: of Triton 2.51 up to every second load of a model whose warmup fails is a
+    `signal 11 (SIGSEGV)`.
+    """
     most = config.message.max_batch_size
     if most < 0 or (not most and not _keeps_its_batch(config)):
         return
