@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+
+from support.child import run_python
 
 FAILED = "the conversation failed: {}. See the server's log."
 
 
 def test_the_trouble_of_one_is_not_that_of_the_others() -> None:
     """It ends; who asks beside it and after it gets every token, and the log says what it was."""
-    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-m", "support.chat_troubles"],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_python("-m", "support.chat_troubles")
     assert done.stdout, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert {name: each["end"] for name, each in found["outcomes"].items()} == {

@@ -49,8 +49,8 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def repository(user: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a real build publishes, proven through a Triton of its own."""
     folder = tmp_path_factory.mktemp("repository")
-    with pytest.MonkeyPatch.context() as patch:
-        declare_only(patch, greedy_decoder.declare(user), longformer.declare(user / longformer.NAME))
+    with pytest.MonkeyPatch.context() as patch, longformer.declare(user / longformer.NAME) as adopted:
+        declare_only(patch, greedy_decoder.declare(user), adopted)
         build(folder)
     write_halves(folder / "halves")
     return folder

@@ -6,10 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import modelyard_build
+from modelyard_build.adoption import fallback
+from modelyard_build.adoption.inspection import inspect
+from modelyard_build.adoption.origin import Opened, Wish
+from modelyard_build.adoption.trial import declared
+from modelyard_build.model import PythonModel
 
 PACKAGE = Path(modelyard_build.__file__).parent
 
@@ -61,3 +68,14 @@ class Workplace:
         """Every file that a command may write, with its content."""
         files = [*(self.package / "models").glob("*.*"), *self.repository.rglob("*")]
         return {str(path): path.read_bytes() for path in files if path.is_file()}
+
+
+@contextmanager
+def declared_as_it_is(wish: Wish, opened: Opened) -> Iterator[PythonModel]:
+    """The step that the declaration of a module without a graph ends in, read as Python reads it."""
+    assert opened.as_it_is is not None
+    inspected = inspect(opened, lambda line: None)
+    text = fallback.render(wish, opened, opened.as_it_is, inspected)
+    with declared(text, wish.name, inspected.example) as model:
+        assert isinstance(model, PythonModel)
+        yield model

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,39 +11,22 @@ import numpy as np
 import torch
 import transformers
 
-from modelyard_build.adoption import fallback
-from modelyard_build.adoption.inspection import inspect
-from modelyard_build.adoption.origin import Opened, Wish
+from modelyard_build.adoption.origin import Wish
 from modelyard_build.adoption.origins.hugging_face import open_model
 from modelyard_build.model import Arrays, PythonModel
+from support.adoption import declared_as_it_is
 from support.hugging_face import save
 
 NAME = "longformer"
 
 
-def declare(folder: Path) -> PythonModel:
-    """What `modelyard new` declares of a folder of it, which is written here; read as Python reads it."""
+@contextmanager
+def declare(folder: Path) -> Iterator[PythonModel]:
+    """What `modelyard new` declares of a folder of it, which is written here."""
     save(NAME, folder)
     wish = Wish(NAME, str(folder))
-    model = read(wish, open_model(wish), folder)
-    assert isinstance(model, PythonModel)
-    return model
-
-
-def read(wish: Wish, opened: Opened, folder: Path) -> Any:
-    """The step that a declaration ends in, written into a folder."""
-    assert opened.as_it_is is not None
-    inspected = inspect(opened, lambda line: None)
-    path = folder / f"{wish.name}.py"
-    path.write_text(fallback.render(wish, opened, opened.as_it_is, inspected))
-    np.savez(path.with_suffix(".npz"), **inspected.example)
-    specification = importlib.util.spec_from_file_location(f"declared_{wish.name}", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    (model,) = module.MODELS
-    return model
+    with declared_as_it_is(wish, open_model(wish)) as model:
+        yield model
 
 
 def logits(folder: Path, inputs: Arrays) -> Any:

@@ -66,14 +66,18 @@ def adopt(wish: Wish, repository: Path, progress: Progress) -> Adopted:
         inspected = opened.inspected or inspect(opened, progress.say)
     with progress.step(wish.name, "try"):
         tried = attempt(wish, opened, inspected, progress.say)
-    text = _text(wish, opened, tried)
+    text = text_of(wish, opened, tried)
     with progress.step(wish.name, "write"):
         written = _write(wish, opened, tried.inspected, text, repository, progress)
     return Adopted(origin.name, models.FOLDER / f"{wish.name}.py", written, tried.inspected, tried.refused)
 
 
-def _text(wish: Wish, opened: Opened, tried: Trial) -> str:
-    """The declaration; of what no graph can hold, one that serves the module as it is."""
+def text_of(wish: Wish, opened: Opened, tried: Trial) -> str:
+    """The declaration; of what no graph can hold, one that serves the module as it is.
+
+    Raises:
+        AdoptionFailed: there is no graph, and no other way.
+    """
     if not tried.refused:
         return declaration.render(wish, opened, tried.inspected)
     if not opened.as_it_is:
