@@ -248,5 +248,21 @@ class TritonServer:
 
     def _died(self) -> ServerDiedError:
         killed = self._supervisor is not None and self._supervisor.returncode < 0
-        reason = "its supervisor was killed" if killed else last_errors(read_log(self.log_path))
+        log = read_log(self.log_path)
+        reason = "its supervisor was killed" if killed else last_errors(log) + self._while_loading(still_loading(log))
         return ServerDiedError(f"Triton ended: {reason}. Its log: {self.log_path}")
+
+    def _while_loading(self, names: list[str]) -> str:
+        """What it was at, and why that may have been its end."""
+        warmed = [name for name in names if self._has_warmup(name)]
+        cause = (
+            f". A warmup sample that its model fails with ends Triton so, every second time or so: try without "
+            f"model_warmup in the config.pbtxt of {', '.join(warmed)}"
+        )
+        return (f", while it loaded {', '.join(names)}" if names else "") + (cause if warmed else "")
+
+    def _has_warmup(self, model: str) -> bool:
+        try:
+            return b"model_warmup" in (self.options.repository / model / "config.pbtxt").read_bytes()
+        except OSError:
+            return False

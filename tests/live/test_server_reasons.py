@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelyard_server.control import left_out, load_model, model_states
-from modelyard_server.errors import ModelControlError, ModelsNotReadyError
+from modelyard_server.errors import ModelControlError, ModelsNotReadyError, ServerDiedError
 from modelyard_server.process import TritonServer
 from support.triton import FAILING, IDENTITY, infer, options_on_free_ports, write_model
 
@@ -25,6 +25,20 @@ ensemble_scheduling {
     input_map { key: "x" value: "x" } output_map { key: "y" value: "y" }
   }
 }
+"""
+
+WARMUP = """\
+model_warmup {
+  name: "sample" batch_size: 1
+  inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 1 ] zero_data: true } }
+}
+"""
+REFUSING = """\
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def execute(self, requests):
+        return [pb_utils.InferenceResponse(error=pb_utils.TritonError("no zeros")) for _ in requests]
 """
 
 REASONS = {
@@ -99,3 +113,16 @@ def test_what_is_not_built_is_no_failure(served: tuple[TritonServer, ModelsNotRe
 def test_the_others_serve(served: tuple[TritonServer, ModelsNotReadyError]) -> None:
     """Models that do not load do not take a good one down."""
     assert infer(served[0].http_url, "good", [5.0]) == [5.0]
+
+
+@pytest.mark.parametrize("attempt", range(4))
+def test_a_warmup_that_fails_is_named(tmp_path: Path, attempt: int) -> None:
+    """Also where Triton ends over it without a word, as it does now and then: the error says where to look."""
+    write_model(tmp_path, "warmed", REFUSING, more=WARMUP)
+    server = TritonServer(options_on_free_ports(tmp_path))
+    server.start()
+    try:
+        with pytest.raises((ModelsNotReadyError, ServerDiedError), match=r"warmed.*warmup|warmup sample.*warmed"):
+            server.wait_ready()
+    finally:
+        server.stop()

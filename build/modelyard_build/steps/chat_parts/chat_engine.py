@@ -36,8 +36,8 @@ LEAVE_S = 1.0
 # stream may lock each other out.
 STUCK_S = 10.0
 STUCK = (
-    f"Triton has not taken a response for {STUCK_S:g} s: its gRPC endpoint hangs over a stream that was cancelled. The "
-    "conversation is given up. Restart the server soon: further streams may hang."
+    f"Triton has not taken a response for {STUCK_S:g} s: its gRPC endpoint hangs, as it may over a stream that is "
+    "cancelled. The conversation is given up. Restart the server soon: further streams may hang."
 )
 
 
