@@ -115,7 +115,7 @@ def test_the_others_serve(served: tuple[TritonServer, ModelsNotReadyError]) -> N
     assert infer(served[0].http_url, "good", [5.0]) == [5.0]
 
 
-@pytest.mark.parametrize("attempt", range(4))
+@pytest.mark.parametrize("attempt", range(3))
 def test_a_warmup_that_fails_is_named(tmp_path: Path, attempt: int) -> None:
     """Also where Triton ends over it without a word, as it does now and then: the error says where to look."""
     write_model(tmp_path, "warmed", REFUSING, more=WARMUP)
