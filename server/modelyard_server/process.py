@@ -248,18 +248,20 @@ class TritonServer:
 
     def _died(self) -> ServerDiedError:
         killed = self._supervisor is not None and self._supervisor.returncode < 0
-        log = read_log(self.log_path)
-        reason = "its supervisor was killed" if killed else last_errors(log) + self._while_loading(still_loading(log))
+        reason = "its supervisor was killed" if killed else self._reason(read_log(self.log_path))
         return ServerDiedError(f"Triton ended: {reason}. Its log: {self.log_path}")
 
-    def _while_loading(self, names: list[str]) -> str:
-        """What it was at, and why that may have been its end."""
-        warmed = [name for name in names if self._has_warmup(name)]
+    def _reason(self, log: str) -> str:
+        """What the log complains of, what was being loaded, and why that may have been the end."""
+        reason, loading = last_errors(log), still_loading(log)
+        if not loading:
+            return reason
+        warmed = [name for name in loading if "SIGSEGV" in reason and self._has_warmup(name)]
         cause = (
-            f". A warmup sample that its model fails with ends Triton so, every second time or so: try without "
+            ". A warmup sample that its model fails with ends Triton so, every second time or so: try without "
             f"model_warmup in the config.pbtxt of {', '.join(warmed)}"
         )
-        return (f", while it loaded {', '.join(names)}" if names else "") + (cause if warmed else "")
+        return f"{reason}, while it loaded {', '.join(loading)}{cause if warmed else ''}"
 
     def _has_warmup(self, model: str) -> bool:
         try:

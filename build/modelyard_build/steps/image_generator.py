@@ -19,6 +19,7 @@ Reads from config.pbtxt's `parameters`:
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import json
 from collections import deque
@@ -131,10 +132,10 @@ class TritonPythonModel:
             self.streams += 1
             try:
                 await self._stream(wanted, sender, request.trace())
+                _check(sender)
+                await self._send(sender, flags=FINAL)
             finally:
                 self.streams -= 1
-            _check(sender)
-            sender.send(flags=FINAL)
         except Gone:
             await asyncio.sleep(LEAVE_S)
             sender.send(flags=FINAL)
@@ -155,11 +156,15 @@ class TritonPythonModel:
                     return
                 done, most = await ahead.popleft(), AHEAD
                 for index, image in done:
-                    response = _response(image, index, wanted.seed)
-                    await loop.run_in_executor(self.sends, sender.send, response)
+                    await self._send(sender, _response(image, index, wanted.seed))
         finally:
             for call in ahead:
                 call.cancel()
+
+    async def _send(self, sender: Any, *response: Any, flags: int = 0) -> None:
+        """Waits for Triton to take a response, or the end, while other streams go on."""
+        send = functools.partial(sender.send, *response, flags=flags)
+        await asyncio.get_running_loop().run_in_executor(self.sends, send)
 
     def _images(self, wanted: Wanted, number: int, sender: Any, trace: Any) -> list[tuple[int, bytes]]:
         """The images of one call that are wanted, with their indices. Runs in a thread of the pool."""
