@@ -11,6 +11,7 @@ from typing import final
 
 import psutil
 
+from modelyard_server.built import config_text
 from modelyard_server.cache import cannot_write, locked, make_folder
 from modelyard_server.checks import (
     check_config_name,
@@ -256,15 +257,11 @@ class TritonServer:
         reason, loading = last_errors(log), still_loading(log)
         if not loading:
             return reason
-        warmed = [name for name in loading if "SIGSEGV" in reason and self._has_warmup(name)]
+        options = self.options
+        texts = {name: config_text(options.repository / name, options.config_name) for name in loading}
+        warmed = [name for name, text in texts.items() if "SIGSEGV" in reason and "model_warmup" in text]
         cause = (
             ". A warmup sample that its model fails with ends Triton so, every second time or so: try without "
             f"model_warmup in the config.pbtxt of {', '.join(warmed)}"
         )
         return f"{reason}, while it loaded {', '.join(loading)}{cause if warmed else ''}"
-
-    def _has_warmup(self, model: str) -> bool:
-        try:
-            return b"model_warmup" in (self.options.repository / model / "config.pbtxt").read_bytes()
-        except OSError:
-            return False

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-from modelyard_server.state import MARK_VARIABLE
+from support.child import run_python
 
 # Little patience, so that the test has to have little, too.
 SUPERVISE = """
-import sys
-from modelyard_server import supervisor
+import os, sys
+from modelyard_server import state, supervisor
+os.environ[state.MARK_VARIABLE] = "test"
 supervisor.CRASH_S, supervisor.LOOK_S = 0.5, 0.1
 sys.exit(supervisor.main())
 """
@@ -26,9 +26,8 @@ time.sleep(60)
 
 def supervised(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
     """A Python program in the place of Triton, until it has ended."""
-    line = [sys.executable, "-c", SUPERVISE, f"--folder={folder}", "--exit-timeout=1", "--", sys.executable, "-c", code]
-    environment = {**os.environ, MARK_VARIABLE: "test"}
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    arguments = [f"--folder={folder}", "--exit-timeout=1", "--", sys.executable, "-c", code]
+    return run_python("-c", SUPERVISE, *arguments)
 
 
 def test_a_crash_that_hangs_is_ended(tmp_path: Path) -> None:

@@ -247,13 +247,13 @@ class Engine:
 
     def _see_off(self, now: float) -> None:
         """Ends the requests of those who have been gone long enough."""
-        while self._leaving and self._leaving[0][0] <= now:
+        while self._is_time(now):
             self._leaving.popleft()[1].listener.cancelled()
 
     def _take_in(self) -> bool:
         """Waits for work, or until it is time to see somebody off; False where there is none and will be none."""
         with self._wake:
-            while not (self._arrived or self._live or self._closing or self._is_time()):
+            while not (self._arrived or self._live or self._closing or self._is_time(time.monotonic())):
                 self._wake.wait(self._leaving[0][0] - time.monotonic() if self._leaving else None)
             arrived, self._arrived = self._arrived, []
             self._live += arrived
@@ -266,8 +266,9 @@ class Engine:
                 self._live.remove(conversation)
         return bool(self._live) or not self._closing
 
-    def _is_time(self) -> bool:
-        return bool(self._leaving) and self._leaving[0][0] <= time.monotonic()
+    def _is_time(self, now: float) -> bool:
+        """Whether somebody has been gone long enough."""
+        return bool(self._leaving) and self._leaving[0][0] <= now
 
     def _step(self) -> str:
         """Computes the next token of every conversation; what went wrong, or nothing."""
